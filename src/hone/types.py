@@ -1,0 +1,83 @@
+"""The nouns every room shares: tasks, placements, observations, episodes. Plain frozen data, NumPy only.
+
+Axes: `B` batch, `T` environment step, `H` chunk position, `A` action (7), `C` camera, `M` object token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+ACTION_DIM = 7
+"""End-effector position delta (3), rotation-vector delta (3), gripper (1), each in [-1, 1]."""
+PROPRIO_DIM = 8
+"""End-effector position (m, 3), axis-angle (rad, 3), finger joints (m, 2)."""
+
+ActionChunk = Float32[np.ndarray, "B H A"]
+Status = Literal["success", "failure", "error"]
+"""`error` is a fault of the machinery, counted apart; it is never a failure of the policy."""
+
+
+@dataclass(frozen=True, order=True)
+class Task:
+    """One task of a benchmark suite. `name` is unique within the suite; `instruction` is what the policy is told."""
+
+    suite: str
+    index: int
+    name: str
+    instruction: str
+
+
+@dataclass(frozen=True, order=True)
+class Placement:
+    """Where the objects stand when an episode starts.
+
+    `official`: `index` is one of the benchmark's stored initial states, for evaluation only.
+    `sampled`: `index` is a seed; the objects are placed freshly from the task's regions, for training and tuning.
+    """
+
+    kind: Literal["official", "sampled"]
+    index: int
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a policy is conditioned on, for `B` environment slots.
+
+    `state` is privileged (object poses): an image policy never sees it, and a result that used it says so.
+    A `hint` is an extra sentence given to the policy during exploration; it is kept so that a likelihood can be recomputed.
+    """
+
+    proprio: Float32[np.ndarray, "B 8"]
+    instructions: tuple[str, ...]
+    images: UInt8[np.ndarray, "B C H W 3"] | None = None
+    state: Float32[np.ndarray, "B M F"] | None = None
+    hints: tuple[str, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.instructions)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """A recorded episode, one row per control step: what was seen before the step and what was then done.
+
+    `actions` are the labels (what the demonstrator wanted); `executed` is what the robot was sent, which differs
+    where noise was injected. `metadata` holds the seed, the protocol and who acted.
+    """
+
+    task: Task
+    placement: Placement
+    status: Status
+    proprio: Float32[np.ndarray, "T 8"]
+    actions: Float32[np.ndarray, "T A"]
+    executed: Float32[np.ndarray, "T A"]
+    images: UInt8[np.ndarray, "T C H W 3"] | None = None
+    state: Float32[np.ndarray, "T M F"] | None = None
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.actions)
