@@ -1,0 +1,190 @@
+"""A run on disk: what is in the folder, and how rows get there without ever being half-written.
+
+    runs/<name>/
+      config.json             the resolved configuration
+      summary.json            the outcome: before, after, paired_difference, minutes, env_steps, rollouts, faults, …
+      metrics.jsonl           one row per training iteration
+      evaluations.jsonl       one row per evaluation during training
+      evaluation_before.json  `EvaluationResult` of the policy the run started from
+      evaluation_after.json   `EvaluationResult` of the final checkpoint
+      probes.json             success with the right, a blank and another task's instruction
+      videos/                 index.json, and the files it lists
+      tensorboard/            the scalars of both .jsonl files
+      checkpoints/
+
+Every file but `config.json` may be missing: a run that was stopped can still be reported.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hone.cache import write_atomically, write_error
+from hone.errors import HoneError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evaluations(self) -> Path:
+        return self.path / "evaluations.jsonl"
+
+    @property
+    def evaluation_before(self) -> Path:
+        return self.path / "evaluation_before.json"
+
+    @property
+    def evaluation_after(self) -> Path:
+        return self.path / "evaluation_after.json"
+
+    @property
+    def probes(self) -> Path:
+        return self.path / "probes.json"
+
+    @property
+    def videos(self) -> Path:
+        return self.path / "videos"
+
+    @property
+    def video_index(self) -> Path:
+        return self.videos / "index.json"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write complete or not at all, so that a reader sees the old file or the new one, never a half."""
+    write_atomically(path, text.encode())
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write `data` as indented JSON, atomically. NaN and infinity are refused: other readers cannot parse them."""
+    write_text(path, json.dumps(data, indent=2, allow_nan=False, default=_plain) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise HoneError(f"{path} does not exist.") from None
+    except ValueError as error:
+        raise HoneError(f"{path} is not valid JSON ({error}). Delete it and write it again.") from error
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a .jsonl file; none if it does not exist. A last line cut short by a crash is left out."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            if number == len(lines):
+                break
+            raise HoneError(f"{path}, line {number}, is not valid JSON ({error}).") from error
+    return rows
+
+
+class RunLog:
+    """Appends rows to `metrics.jsonl` and `evaluations.jsonl` and mirrors their numbers to TensorBoard.
+
+    Every row carries `iteration`. Opening the log of a run that resumes after iteration `resume_after` first drops the
+    rows that came later, so that a resumed run leaves the same files as one that was never stopped.
+    """
+
+    def __init__(self, folder: RunFolder, *, resume_after: int | None = None, tensorboard: bool = True) -> None:
+        self.folder = folder
+        self._writer: SummaryWriter | None = None
+        folder.path.mkdir(parents=True, exist_ok=True)
+        for path in (folder.metrics, folder.evaluations):
+            rows = read_rows(path)
+            kept = [row for row in rows if resume_after is not None and row["iteration"] <= resume_after]
+            if rows:
+                write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        if tensorboard:
+            from torch.utils.tensorboard.writer import SummaryWriter  # slow to import
+
+            purge_step = None if resume_after is None else resume_after + 1
+            self._writer = SummaryWriter(str(folder.tensorboard), purge_step=purge_step)
+
+    def training(self, row: Mapping[str, Any]) -> None:
+        """One training iteration: `iteration`, `rollouts`, `env_steps`, `minutes`, `train_success`, `kl`, …"""
+        self._append(self.folder.metrics, row)
+        self._scalars("train", row, row["iteration"])
+
+    def evaluation(self, row: Mapping[str, Any]) -> None:
+        """One evaluation during training: `iteration`, `rollouts`, `minutes`, `mode` ("greedy" or "sampled"),
+        `successes`, `episodes`, `low`, `high`, `per_task`."""
+        self._append(self.folder.evaluations, row)
+        scalars = {"success_rate": row["successes"] / row["episodes"]} if row["episodes"] else {}
+        self._scalars(f"evaluation_{row['mode']}", scalars, row["iteration"])
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _append(self, path: Path, row: Mapping[str, Any]) -> None:
+        line = json.dumps(dict(row), default=_plain)
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise write_error(path, error) from error
+
+    def _scalars(self, group: str, row: Mapping[str, Any], step: int) -> None:
+        if self._writer is None:
+            return
+        for name, value in row.items():
+            if isinstance(value, int | float) and not isinstance(value, bool) and name != "iteration":
+                self._writer.add_scalar(f"{group}/{name}", value, step)
+        self._writer.flush()
+
+
+def _plain(value: Any) -> Any:
+    """Paths and NumPy or torch scalars as JSON."""
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
