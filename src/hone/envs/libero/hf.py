@@ -1,0 +1,146 @@
+"""The only door to hf-libero and robosuite: finds them, imports them quietly, composes a task's scene.
+
+hf-libero asks a question on standard input at its first import, downloads assets when it finds none, and its `reset`
+swallows every exception and tries again for ever. None of this happens through here: it is given a configuration of
+Hone's own, the folder of an asset pack, and a bounded number of resets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hone.cache import cache_dir, write_atomically
+from hone.errors import HoneError
+from hone.types import Task
+
+HORIZON = 100_000
+"""Episode length given to robosuite: long enough never to matter, since Hone counts steps itself."""
+RESET_ATTEMPTS = 20
+INSTALL = "pip install --no-deps hf-libero==0.1.4"
+
+
+@lru_cache
+def libero_root() -> Path:
+    """The package folder of hf-libero (with bddl_files/, init_files/, benchmark/), found without importing it."""
+    spec = importlib.util.find_spec("libero")
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        root = Path(folder) / "libero"
+        if (root / "benchmark" / "libero_suite_task_map.py").exists():
+            return root
+    raise HoneError(f"hf-libero is not installed. Run `{INSTALL}` (`make` and `hone setup` do this).")
+
+
+def compose(task: Task, assets: Path) -> Any:
+    """hf-libero's `ControlEnv` for a task, state only, after `seed(0)` and one `reset()`.
+
+    `assets` is a folder in LIBERO's layout. Each call builds a new environment; NumPy's global generator, which
+    LIBERO's samplers read, is left as it was found.
+    """
+    from hone.envs.libero.suites import bddl_file  # suites reads its files through this module
+
+    if not (assets / "scenes").is_dir():
+        raise HoneError(f"no LIBERO assets in '{assets}' (expected a sub-folder scenes/).")
+    path = bddl_file(task)
+    generator_state = np.random.get_state()
+    try:
+        with _quietly():
+            libero, env_wrapper = _import_libero()
+            libero._assets_path_cache = str(assets)
+            env = env_wrapper.ControlEnv(
+                bddl_file_name=str(path),
+                use_camera_obs=False,
+                has_renderer=False,
+                has_offscreen_renderer=False,
+                horizon=HORIZON,
+                ignore_done=True,
+            )
+            env.seed(0)
+            reset(env)
+    except FileNotFoundError as error:
+        raise HoneError(
+            f"asset pack '{assets}' lacks '{error.filename}', which {task.suite} '{task.name}' needs. "
+            "The stand-in pack covers libero_object and libero_spatial; other suites need LIBERO's original assets."
+        ) from error
+    finally:
+        np.random.set_state(generator_state)
+    return env
+
+
+def reset(control_env: Any) -> Any:
+    """`control_env.reset()` without its endless loop: retries only where the objects did not fit."""
+    from robosuite.utils.errors import RandomizationError
+
+    for _ in range(RESET_ATTEMPTS):
+        try:
+            return control_env.env.reset()
+        except RandomizationError:
+            continue
+    raise HoneError(f"LIBERO could not place the objects of '{control_env.env.bddl_file_name}'.")
+
+
+def _import_libero() -> tuple[Any, Any]:
+    """The modules `libero.libero` and `libero.libero.envs.env_wrapper`."""
+    root = libero_root()
+    with _libero_configuration(root):
+        try:
+            import libero.libero as libero
+            from libero.libero.envs import env_wrapper
+        except ModuleNotFoundError as error:
+            raise HoneError(
+                f"hf-libero needs the missing package '{error.name}'. "
+                f"Install Hone's requirements again, then `{INSTALL}` (`make` and `hone setup` do this)."
+            ) from error
+    return libero, env_wrapper
+
+
+@contextlib.contextmanager
+def _libero_configuration(root: Path) -> Iterator[None]:
+    """Point hf-libero at a configuration of Hone's own for its first import; a user's `~/.libero` is not touched."""
+    folder = cache_dir() / "libero"
+    paths = {
+        "benchmark_root": root,
+        "bddl_files": root / "bddl_files",
+        "init_states": root / "init_files",
+        "datasets": root.parent / "datasets",
+        "assets": root / "assets",
+    }
+    text = "".join(f"{key}: {str(path)!r}\n" for key, path in paths.items()).encode()
+    file = folder / "config.yaml"
+    if not file.exists() or file.read_bytes() != text:
+        write_atomically(file, text)
+    previous = os.environ.get("LIBERO_CONFIG_PATH")
+    os.environ["LIBERO_CONFIG_PATH"] = str(folder)
+    try:
+        yield
+    finally:
+        if previous is None:
+            del os.environ["LIBERO_CONFIG_PATH"]
+        else:
+            os.environ["LIBERO_CONFIG_PATH"] = previous
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep robosuite's and gym's notices from the terminal; warnings of old third-party code are not the user's."""
+    root_logger = logging.getLogger()
+    level, handlers = root_logger.level, list(root_logger.handlers)
+    discard = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(discard), contextlib.redirect_stderr(discard):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            root_logger.setLevel(level)
+            root_logger.handlers[:] = handlers
+            logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
