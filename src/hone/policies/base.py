@@ -18,8 +18,8 @@ from hone.errors import HoneError
 from hone.specs import Spec
 from hone.types import Observation
 
-PolicyState = Any
-"""What a policy carries from one decision to the next (opaque; `None` for a memoryless policy)."""
+PolicyState = list[Any] | None
+"""What a policy carries from one decision to the next: one opaque entry per row, or `None` for a memoryless policy."""
 
 
 class NoLikelihoodError(HoneError):

@@ -1,0 +1,223 @@
+"""LIBERO as a batched `Environment`: slots stepped by the native engine, drawn only when the policy looks.
+
+An episode starts as LIBERO's protocol has it: what a fresh hf-libero process gives after `seed(0)`, `reset()`, one
+`set_init_state` and `wait_steps` no-op actions, robosuite's stale first controller step included. The settled start
+of a placement is kept and copied for the next episode that begins there, as all episodes of a GRPO group do.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import mujoco
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from hone.envs.base import StepResult
+from hone.envs.libero.assets import asset_pack
+from hone.envs.libero.engine import Slot, SlotSnapshot, Stepper, build_stepper
+from hone.envs.libero.facts import STATE_TOKENS, FactReader, Facts
+from hone.envs.libero.render import Orientation, Renderer
+from hone.envs.libero.scene import RenderProfile, Scene, ensure_placements, load_scene
+from hone.envs.libero.suites import step_cap
+from hone.errors import HoneError
+from hone.specs import Spec
+from hone.types import Observation, Placement, Task
+
+NO_OP = np.array([0, 0, 0, 0, 0, 0, -1], np.float32)
+"""LIBERO's waiting action: stand still, gripper open."""
+CAMERAS = ("agentview", "robot0_eye_in_hand")
+KEPT_STARTS = 32
+"""Settled starts kept for the next episode of the same task and placement (about 1 MB each)."""
+
+
+@dataclass(frozen=True)
+class LiberoConfig:
+    """How LIBERO is run. Everything here but `engine` and `num_threads` is part of the protocol."""
+
+    assets: str = "standin"
+    """Asset pack: `standin`, `original` (folder in $HONE_LIBERO_ASSETS), or a folder's path."""
+    physics: Literal["exact", "sleep"] = "exact"
+    """`exact`: trajectories equal hf-libero's. `sleep`: objects at rest are not simulated; twice as fast, nearly equal."""
+    render: RenderProfile = "cheap"
+    """`cheap`: no multisampling, no reflections, robot drawn by its hulls. `exact`: LIBERO's own picture."""
+    image_size: int = 84
+    """Pixels on a side."""
+    image_orientation: Orientation = "upright"
+    """`upright` as a person sees it, `opengl` as robosuite returns it, `rotated_180` as published VLAs were trained."""
+    images: bool = True
+    """Give the policy the two camera images."""
+    state_tokens: bool = False
+    """Give the policy privileged object poses. Declared in every result."""
+    wait_steps: int = 10
+    """No-op steps before the policy's first look."""
+    step_cap: int | None = None
+    """Control steps an episode may take; by default the suite's own, which scores are compared under."""
+    stop_at_success: bool = True
+    """End an episode when the task's condition first becomes true (LIBERO's rule)."""
+    engine: Literal["native", "numpy"] = "native"
+    """`native`: compiled, several times faster. `numpy`: the reference in Python, where no C compiler is at hand."""
+    num_threads: int = 1
+    """Stepping threads of one environment."""
+
+    def __post_init__(self) -> None:
+        if self.image_size < 16 or self.image_size > 512:
+            raise HoneError(f"image_size {self.image_size} is out of range; use 16 to 512 pixels.")
+        if self.step_cap is not None and self.step_cap < 1:
+            raise HoneError(f"step_cap must be positive, not {self.step_cap}.")
+
+    def build(self, num_slots: int) -> LiberoEnvironment:
+        return LiberoEnvironment(self, num_slots)
+
+    def cap(self, suite: str) -> int:
+        return self.step_cap or step_cap(suite)
+
+    @property
+    def asset_label(self) -> str:
+        """Name and digest of the asset pack, for the protocol card."""
+        pack = asset_pack(self.assets)
+        return f"{pack.name}-{pack.digest}"
+
+    @property
+    def spec(self) -> Spec:
+        return Spec(
+            cameras=CAMERAS if self.images else (),
+            image_size=self.image_size,
+            image_orientation=self.image_orientation,
+            state_tokens=STATE_TOKENS if self.state_tokens else "none",
+        )
+
+    def prepare(self, tasks: Sequence[Task], placements: Sequence[Placement] = ()) -> None:
+        """Compose and cache the scenes of `tasks`, and draw the sampled placements asked for, before workers start."""
+        pack = asset_pack(self.assets)
+        sampled = [placement.index for placement in placements if placement.kind == "sampled"]
+        for task in tasks:
+            ensure_placements(load_scene(task, pack), pack, sampled)
+
+
+@dataclass(frozen=True)
+class LiberoSnapshot:
+    """Everything a slot's future depends on: full simulation data, controller and gripper state, step count."""
+
+    task: Task
+    slot: SlotSnapshot
+
+
+class LiberoEnvironment:
+    """`num_slots` independent LIBERO episodes, each of any task."""
+
+    def __init__(self, config: LiberoConfig, num_slots: int) -> None:
+        self.config = config
+        self.num_slots = num_slots
+        self.spec = config.spec
+        self._assets = asset_pack(config.assets)
+        self._stepper: Stepper = build_stepper(config.engine, config.num_threads)
+        self._scenes: dict[Task, Scene] = {}
+        self._readers: dict[Task, FactReader] = {}
+        self._slots: dict[int, Slot] = {}
+        self._tasks: dict[int, Task] = {}
+        self._starts: OrderedDict[tuple[Task, Placement], LiberoSnapshot] = OrderedDict()
+        self._renderer = Renderer(CAMERAS, config.image_size, config.render, config.image_orientation)
+
+    def reset(self, slots: Sequence[int], tasks: Sequence[Task], placements: Sequence[Placement]) -> None:
+        for index, task, placement in zip(slots, tasks, placements, strict=True):
+            start = self._starts.get((task, placement))
+            if start is not None:
+                self.restore([index], [start])
+                continue
+            slot = self._open(index, task)
+            slot.reset(self._scenes[task].initial_state(placement))
+            wait = np.tile(NO_OP, (1, self.config.wait_steps, 1))
+            self._stepper.step([slot], wait, np.array([self.config.wait_steps]), stop_at_success=False)
+            self._starts[task, placement] = self.snapshot([index])[0]
+            if len(self._starts) > KEPT_STARTS:
+                self._starts.popitem(last=False)
+
+    def step(self, slots: Sequence[int], chunks: Float32[np.ndarray, "n H A"]) -> StepResult:
+        """Run the chunks. A slot that already ended takes no more steps."""
+        running = [self._slots[index] for index in slots]
+        caps = np.array([self._cap(index) for index in slots])
+        before = np.array([self._steps(index) for index in slots])
+        result = self._stepper.step(running, chunks, np.maximum(caps - before, 0), self.config.stop_at_success)
+        after = before + result.steps
+        terminated = result.success & ~result.diverged if self.config.stop_at_success else np.zeros(len(slots), bool)
+        return StepResult(
+            steps=result.steps,
+            terminated=terminated,
+            truncated=(after >= caps) & ~terminated & ~result.diverged,
+            diverged=result.diverged,
+        )
+
+    def hold(self, slots: Sequence[int], steps: int) -> list[bool]:
+        """Open the gripper, keep the arm still for `steps` control steps, and say whether success still holds."""
+        running = [self._slots[index] for index in slots]
+        release = np.tile(NO_OP, (len(running), steps, 1))
+        self._stepper.step(running, release, np.full(len(running), steps), stop_at_success=False)
+        return [slot.success for slot in running]
+
+    def observe(self, slots: Sequence[int]) -> Observation:
+        running = [self._slots[index] for index in slots]
+        state = None
+        if self.config.state_tokens:
+            state = np.stack([self._readers[self._tasks[i]].tokens(self._slots[i].data) for i in slots])
+        return Observation(
+            proprio=np.stack([slot.proprio() for slot in running]).astype(np.float32),
+            instructions=tuple(self._tasks[index].instruction for index in slots),
+            images=self.render(slots) if self.config.images else None,
+            state=state,
+        )
+
+    def render(self, slots: Sequence[int], size: int | None = None) -> UInt8[np.ndarray, "n C H W 3"]:
+        return np.stack(
+            [
+                self._renderer.draw(self._scenes[self._tasks[index]], self._slots[index].state["look_qpos"], size)
+                for index in slots
+            ]
+        )
+
+    def snapshot(self, slots: Sequence[int]) -> list[LiberoSnapshot]:
+        return [LiberoSnapshot(self._tasks[index], self._slots[index].snapshot()) for index in slots]
+
+    def restore(self, slots: Sequence[int], snapshots: Sequence[LiberoSnapshot]) -> None:
+        for index, snapshot in zip(slots, snapshots, strict=True):
+            self._open(index, snapshot.task).restore(snapshot.slot)
+
+    def facts(self, slots: Sequence[int]) -> list[Facts]:
+        return [self._readers[self._tasks[index]].read(self._slots[index]) for index in slots]
+
+    def succeeded(self, slots: Sequence[int]) -> list[bool]:
+        """Whether the task's condition holds after the last control step."""
+        return [self._slots[index].success for index in slots]
+
+    def close(self) -> None:
+        self._renderer.close()
+        self._slots.clear()
+        self._starts.clear()
+
+    def _open(self, index: int, task: Task) -> Slot:
+        """The slot, holding simulation data of the task's scene."""
+        if not 0 <= index < self.num_slots:
+            raise HoneError(f"slot {index} does not exist; this environment has slots 0-{self.num_slots - 1}.")
+        if task not in self._scenes:
+            self._scenes[task] = self._with_physics(load_scene(task, self._assets))
+            self._readers[task] = FactReader(self._scenes[task])
+        if self._tasks.get(index) != task:
+            scene = self._scenes[task]
+            self._slots[index] = Slot(scene.model, scene.robot, scene.goal)
+            self._tasks[index] = task
+        return self._slots[index]
+
+    def _with_physics(self, scene: Scene) -> Scene:
+        if self.config.physics == "sleep":
+            scene.model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
+        return scene
+
+    def _steps(self, index: int) -> int:
+        """Control steps the policy has taken in this episode."""
+        return int(self._slots[index].state["count"]) - self.config.wait_steps
+
+    def _cap(self, index: int) -> int:
+        return self.config.cap(self._tasks[index].suite)

@@ -1,0 +1,156 @@
+"""Typed truth about a scene: poses, shapes, contacts, goal. Privileged: an image policy never sees it.
+
+Read by experts, planners, rewards and hints. All poses are in the world frame, metres; `rotation` is a 3×3 matrix
+whose columns are the body's axes. Values are those of the simulator's last forward pass, as LIBERO's own success
+check reads them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from jaxtyping import Float64
+
+from hone.envs.libero.engine import Slot
+from hone.envs.libero.scene import Scene
+
+STATE_TOKENS = "objects_v1"
+NUM_TOKENS = 10
+TOKEN_DIM = 11
+
+
+@dataclass(frozen=True)
+class Pose:
+    position: Float64[np.ndarray, "3"]
+    rotation: Float64[np.ndarray, "3 3"]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A collision shape by its bounding box in the frame of the thing it belongs to."""
+
+    center: Float64[np.ndarray, "3"]
+    rotation: Float64[np.ndarray, "3 3"]
+    half_size: Float64[np.ndarray, "3"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """A volume to put things in or on: an oriented box. `parent` is the object or fixture that carries it."""
+
+    pose: Pose
+    half_size: Float64[np.ndarray, "3"]
+    parent: str | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is true in one slot now. `objects` are movable, `fixtures` are not (their drawers and knobs may be).
+
+    `contacts` holds unordered pairs of names (things, or "robot") that touch. `goal` is the success condition as
+    atoms (predicate, argument, …); `satisfied` says for each whether it holds.
+    """
+
+    task_name: str
+    eef: Pose
+    gripper_width_m: float
+    objects: dict[str, Pose]
+    fixtures: dict[str, Pose]
+    regions: dict[str, Region]
+    joints: dict[str, float]
+    shapes: dict[str, tuple[Box, ...]]
+    contacts: frozenset[frozenset[str]]
+    goal: tuple[tuple[str, ...], ...]
+    satisfied: tuple[bool, ...]
+    of_interest: tuple[str, ...]
+
+
+class FactReader:
+    """Reads `Facts` of one scene; names are resolved to indices once."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        model = self._model = scene.model
+        self._body = {name: model.body(f"{name}_main").id for name in (*scene.objects, *scene.fixtures)}
+        self._site = {name: model.site(region.site).id for name, region in scene.regions.items()}
+        self._eef = model.site(scene.robot.grip_site).id
+        self._thing_of_root = {int(model.body_rootid[body]): name for name, body in self._body.items()}
+        for body in range(model.nbody):
+            if model.body(body).name.startswith(("robot0", "gripper0")):
+                self._thing_of_root[int(model.body_rootid[body])] = "robot"
+        self._joint = {
+            model.joint(j).name: int(model.jnt_qposadr[j])
+            for j in range(model.njnt)
+            if model.jnt_type[j] != mujoco.mjtJoint.mjJNT_FREE
+            and not model.joint(j).name.startswith(("robot0", "gripper0"))
+        }
+        self._finger = [int(model.joint(f"gripper0_finger_joint{i}").qposadr[0]) for i in (1, 2)]
+        self._shapes = {name: self._boxes(body) for name, body in self._body.items()}
+
+    def read(self, slot: Slot) -> Facts:
+        model, data, scene = self._model, slot.data, self._scene
+        poses = {name: _pose(data.xpos[body], data.xmat[body]) for name, body in self._body.items()}
+        pairs = {
+            frozenset(
+                self._thing_of_root.get(int(model.body_rootid[model.geom_bodyid[geom]]), "world") for geom in pair
+            )
+            for pair in data.contact.geom[: data.ncon]
+        }
+        return Facts(
+            task_name=scene.task.name,
+            eef=_pose(data.site_xpos[self._eef], data.site_xmat[self._eef]),
+            gripper_width_m=float(abs(data.qpos[self._finger[0]]) + abs(data.qpos[self._finger[1]])),
+            objects={name: poses[name] for name in scene.objects},
+            fixtures={name: poses[name] for name in scene.fixtures},
+            regions={
+                name: Region(
+                    _pose(data.site_xpos[site], data.site_xmat[site]), model.site_size[site].copy(), region.parent
+                )
+                for (name, region), site in zip(scene.regions.items(), self._site.values(), strict=True)
+            },
+            joints={name: float(data.qpos[address]) for name, address in self._joint.items()},
+            shapes=self._shapes,
+            contacts=frozenset(pair for pair in pairs if len(pair) == 2),
+            goal=tuple(atom.literal for atom in scene.goal.atoms),
+            satisfied=tuple(bool(truth) for truth in slot.literals()),
+            of_interest=scene.of_interest,
+        )
+
+    def tokens(self, data: mujoco.MjData) -> np.ndarray:
+        """Privileged state tokens `[M, 11]`, layout `objects_v1`, one row per movable object, zero-padded.
+
+        Position (3, m), rotation as the first two columns of its matrix (6), place among the task's objects of interest
+        (1 for the first, 2 for the second, 0 for the others), and 1 for a real row.
+        """
+        tokens = np.zeros((NUM_TOKENS, TOKEN_DIM), np.float32)
+        for row, name in enumerate(self._scene.objects[:NUM_TOKENS]):
+            body = self._body[name]
+            rotation = data.xmat[body].reshape(3, 3)
+            order = self._scene.of_interest.index(name) + 1 if name in self._scene.of_interest else 0
+            tokens[row] = np.concatenate([data.xpos[body], rotation[:, 0], rotation[:, 1], [order, 1.0]])
+        return tokens
+
+    def _boxes(self, root: int) -> tuple[Box, ...]:
+        """Bounding boxes of the collision shapes of a rigid thing, in the frame of its root body.
+
+        Parts on joints (drawers, knobs) are left out: they move against the root.
+        """
+        model = self._model
+        boxes = []
+        for geom in range(model.ngeom):
+            if int(model.geom_bodyid[geom]) != root or (
+                model.geom_contype[geom] == 0 and model.geom_conaffinity[geom] == 0
+            ):
+                continue
+            rotation = np.zeros(9)
+            mujoco.mju_quat2Mat(rotation, model.geom_quat[geom])
+            rotation = rotation.reshape(3, 3)
+            center, half_size = model.geom_aabb[geom][:3], model.geom_aabb[geom][3:]
+            boxes.append(Box(model.geom_pos[geom] + rotation @ center, rotation, half_size.copy()))
+        return tuple(boxes)
+
+
+def _pose(position: np.ndarray, matrix: np.ndarray) -> Pose:
+    return Pose(position.copy(), matrix.reshape(3, 3).copy())

@@ -1,0 +1,180 @@
+"""Episodes out of a policy and an environment: the one loop in which a policy acts, for training and evaluation alike.
+
+Every slot runs an episode of its own. All running slots look, decide and step together, so the policy sees full
+batches; a slot whose episode ended takes the next request. An episode's noise comes from a generator of its own,
+seeded by its request, so it does not depend on which other episodes happened to run beside it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from hone.envs.base import Environment
+from hone.policies.base import Candidate, Features, Policy
+from hone.seeding import torch_generator
+from hone.specs import check_compatible
+from hone.types import Observation, Placement, Status, Task
+
+
+@dataclass(frozen=True)
+class EpisodeRequest:
+    """One episode to run. `seed` seeds the policy's noise; `instruction` replaces the task's own (language probes)."""
+
+    episode_id: int
+    task: Task
+    placement: Placement
+    seed: int
+    group: int = 0
+    greedy: bool = False
+    instruction: str | None = None
+    attempt: int = 0
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What a finished episode leaves behind; the per-decision parts are kept only where training asks for them.
+
+    `executed [D]` counts the control steps run of each decision's chunk.
+    `held`: the success condition was still true after the release test (`None` where it was not asked for).
+    """
+
+    request: EpisodeRequest
+    status: Status
+    steps: int
+    executed: np.ndarray
+    features: Features | None = None
+    candidate: Candidate | None = None
+    log_prob: torch.Tensor | None = None
+    held: bool | None = None
+    fault: str | None = None
+
+    @property
+    def success(self) -> bool:
+        return self.status == "success"
+
+    @property
+    def decisions(self) -> int:
+        return len(self.executed)
+
+
+@dataclass
+class _Running:
+    """An episode in progress."""
+
+    request: EpisodeRequest
+    generator: torch.Generator
+    steps: int = 0
+    executed: list[int] = field(default_factory=list)
+    features: list[Features] = field(default_factory=list)
+    candidates: list[Candidate] = field(default_factory=list)
+    log_probs: list[torch.Tensor] = field(default_factory=list)
+
+
+@torch.no_grad()
+def rollout(
+    env: Environment,
+    policy: Policy,
+    requests: Sequence[EpisodeRequest],
+    *,
+    keep_decisions: bool = False,
+    hold: Callable[[list[int]], Sequence[bool]] | None = None,
+    on_look: Callable[[EpisodeRequest, int], None] | None = None,
+) -> Iterator[Trajectory]:
+    """Run every request and yield each trajectory as its episode ends.
+
+    `keep_decisions` stores features, samples and log-probabilities for a policy gradient. `hold(slots)` is called where
+    an episode succeeded and says whether success outlasts a release. `on_look(request, slot)` is called before every decision
+    (to record a video, say). A diverged simulation is run once more under the same seed; if it diverges again the
+    policy drove it there and the episode is a failure.
+    """
+    check_compatible(policy.spec, env.spec)
+    waiting = deque(requests)
+    running: dict[int, _Running] = {}
+    states: dict[int, Any] = {}
+    while waiting or running:
+        starting = [slot for slot in range(env.num_slots) if slot not in running][: len(waiting)]
+        if starting:
+            chosen = [waiting.popleft() for _ in starting]
+            env.reset(starting, [r.task for r in chosen], [r.placement for r in chosen])
+            for slot, request in zip(starting, chosen, strict=True):
+                running[slot] = _Running(request, torch_generator(request.seed))
+                states[slot] = (policy.initial_state(1) or [None])[0]
+
+        slots = sorted(running)
+        episodes = [running[slot] for slot in slots]
+        if on_look is not None:
+            for slot, episode in zip(slots, episodes, strict=True):
+                on_look(episode.request, slot)
+        observation = _instructed(env.observe(slots), [e.request for e in episodes])
+        features = policy.encode(observation)
+        candidate = _decide(policy, features, episodes, states, slots)
+        if keep_decisions:
+            log_prob = policy.log_prob(features, candidate).total
+            for row, episode in enumerate(episodes):
+                here = slice(row, row + 1)
+                episode.features.append(features[here])
+                episode.candidates.append(Candidate(candidate.chunk[here], candidate.sample[here]))
+                episode.log_probs.append(log_prob[here])
+
+        result = env.step(slots, candidate.chunk.numpy().astype(np.float32))
+        for row, slot in enumerate(slots):
+            running[slot].steps += int(result.steps[row])
+            running[slot].executed.append(int(result.steps[row]))
+        succeeded = [slot for row, slot in enumerate(slots) if result.terminated[row]]
+        held = dict(zip(succeeded, hold(succeeded), strict=True)) if hold is not None and succeeded else {}
+        for row, slot in enumerate(slots):
+            if not result.done[row]:
+                continue
+            episode = running.pop(slot)
+            if result.diverged[row] and episode.request.attempt == 0:
+                waiting.append(replace(episode.request, attempt=1))
+                continue
+            status: Status = "success" if result.terminated[row] else "failure"
+            yield _finish(episode, status, held.get(slot), "simulation diverged" if result.diverged[row] else None)
+
+
+def _decide(
+    policy: Policy, features: Features, episodes: list[_Running], states: dict[int, Any], slots: list[int]
+) -> Candidate:
+    """One chunk per row: sampled where the request asks for exploration, the policy's greedy chunk elsewhere."""
+    greedy = {episode.request.greedy for episode in episodes}
+    assert len(greedy) == 1, "greedy and sampled episodes cannot share a rollout call"
+    generators = None if greedy.pop() else [episode.generator for episode in episodes]
+    state = None if all(states[slot] is None for slot in slots) else [states[slot] for slot in slots]
+    candidates, state = policy.propose(features, state, 1, generators)
+    for row, slot in enumerate(slots):
+        states[slot] = None if state is None else state[row]
+    return candidates.select(torch.zeros(len(slots), dtype=torch.long))
+
+
+def _instructed(observation: Observation, requests: list[EpisodeRequest]) -> Observation:
+    instructions = tuple(
+        own if request.instruction is None else request.instruction
+        for own, request in zip(observation.instructions, requests, strict=True)
+    )
+    return replace(observation, instructions=instructions)
+
+
+def _finish(episode: _Running, status: Status, held: bool | None, fault: str | None) -> Trajectory:
+    executed = np.array(episode.executed, np.int32)
+    if not episode.features:
+        return Trajectory(episode.request, status, episode.steps, executed, held=held, fault=fault)
+    return Trajectory(
+        request=episode.request,
+        status=status,
+        steps=episode.steps,
+        executed=executed,
+        features=Features.cat(episode.features),
+        candidate=Candidate(
+            torch.cat([c.chunk for c in episode.candidates]), torch.cat([c.sample for c in episode.candidates])
+        ),
+        log_prob=torch.cat(episode.log_probs),
+        held=held,
+        fault=fault,
+    )
