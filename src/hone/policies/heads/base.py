@@ -1,0 +1,117 @@
+"""The seam between a policy's features and its actions: an action decoder ("head")."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from hone.errors import HoneError
+from hone.policies.base import Candidate, Candidates, Features, LogProb
+
+
+@dataclass(frozen=True)
+class SamplingHooks:
+    """The three places where a method may reach into sampling. All are optional; none changes `log_prob`, which stays
+    the density of the head itself.
+
+    - `before(noise, features) -> noise`: the standard-normal noise `[B, K, ...]` the head is about to use.
+    - `during(x, time) -> x`: the intermediate state `[B, K, ...]`; `time` runs from 0 (noise) to 1 (action). A decoder
+      with one step calls it once, at time 1, on what it is about to decode.
+    - `after(candidates, features) -> candidates`: the finished proposals, say to put the best first.
+    """
+
+    before: Callable[[Tensor, Features], Tensor] | None = None
+    during: Callable[[Tensor, float], Tensor] | None = None
+    after: Callable[[Candidates, Features], Candidates] | None = None
+
+
+NO_HOOKS = SamplingHooks()
+
+
+class Head(nn.Module, ABC):
+    """Decodes features into action chunks, learns from demonstrations, and scores what it sampled.
+
+    `exploration` is the scale of the sampling noise: settable at any time, kept in the state dict. `log_prob` uses its
+    present value, so hold it still between drawing a sample and the last update that uses it.
+    """
+
+    exploration_scale: Tensor
+
+    def __init__(self, exploration: float) -> None:
+        super().__init__()
+        self.register_buffer("exploration_scale", torch.tensor(0.0))
+        self.exploration = exploration
+
+    @property
+    def exploration(self) -> float:
+        return float(self.exploration_scale)
+
+    @exploration.setter
+    def exploration(self, value: float) -> None:
+        if not 0 < value < float("inf"):
+            raise HoneError(
+                f"exploration is {value}, but it must be positive and finite; ask for greedy chunks instead."
+            )
+        # A new tensor, because a graph that is still to be differentiated may hold the old one.
+        self.exploration_scale = torch.full_like(self.exploration_scale, value)
+
+    @abstractmethod
+    def loss(
+        self,
+        features: Features,
+        actions: Float[Tensor, "B H A"],
+        mask: Bool[Tensor, "B H"],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        """Cloning loss, the mean over the steps that `mask` marks as real (a chunk may run past an episode's end).
+
+        `generator` is for heads whose loss is itself random (flow matching); the others ignore it.
+        """
+
+    @abstractmethod
+    def sample(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    ) -> Candidates:
+        """`k` candidates per row, one generator per row; `None` gives the greedy chunk, repeated."""
+
+    @abstractmethod
+    def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
+        """Log-likelihood of `candidate.sample` under the present weights."""
+
+
+def row_noise(
+    generators: Sequence[torch.Generator] | None, batch: int, shape: tuple[int, ...], device: torch.device
+) -> Float[Tensor, "B ..."]:
+    """Standard-normal noise `[B, *shape]`, row `b` from `generators[b]`; zeros where there are no generators
+    (greedy)."""
+    if generators is None:
+        return torch.zeros(batch, *shape, device=device)
+    if len(generators) != batch:
+        raise HoneError(f"{len(generators)} generators for {batch} rows; pass one generator per row.")
+    if batch == 0:
+        return torch.zeros(0, *shape, device=device)
+    return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators]).to(device)
+
+
+def masked_mean(values: Float[Tensor, "B H A"], mask: Bool[Tensor, "B H"]) -> Float[Tensor, ""]:
+    """Mean over the real steps; zero (with a gradient of zero) where there are none."""
+    weights = mask.to(values.dtype)
+    return (values.mean(-1) * weights).sum() / weights.sum().clamp(min=1)
+
+
+def mlp(in_dim: int, hidden_sizes: Sequence[int], out_dim: int, *, output_scale: float) -> nn.Sequential:
+    """Linear-LayerNorm-SiLU blocks and a linear output whose initial weights are shrunk by `output_scale`."""
+    layers: list[nn.Module] = []
+    for size in hidden_sizes:
+        layers += [nn.Linear(in_dim, size), nn.LayerNorm(size), nn.SiLU()]
+        in_dim = size
+    output = nn.Linear(in_dim, out_dim)
+    with torch.no_grad():
+        output.weight.mul_(output_scale)
+        output.bias.zero_()
+    return nn.Sequential(*layers, output)

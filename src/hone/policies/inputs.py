@@ -1,0 +1,105 @@
+"""What a policy makes of proprioception and of privileged object tokens, and how it normalises them."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hone.errors import HoneError
+
+PROPRIO_FEATURES = 11
+"""End-effector position (3), rotation (6), finger joints (2)."""
+OBJECTS_V1_DIM = 11
+"""Token layout "objects_v1": position in the world frame (m, 3), rotation (6), order of interest (1 for the first
+object of interest, 2 for the second, 0 for the others), present (1 or 0)."""
+OBJECT_FEATURES = 2 * 13 + 7
+"""See `object_features`."""
+
+
+def rotation_6d(axis_angle: Float[Tensor, "B 3"]) -> Float[Tensor, "B 6"]:
+    """The first two columns of the rotation matrix (Zhou et al. 2019, arXiv:1812.07035).
+
+    Near a half turn, where LIBERO's gripper lives, axis-angle flips its sign; the matrix does not.
+    """
+    angle = torch.linalg.vector_norm(axis_angle, dim=-1, keepdim=True)
+    x, y, z = (axis_angle / angle.clamp(min=1e-8)).unbind(-1)
+    cos, sin = torch.cos(angle[:, 0]), torch.sin(angle[:, 0])
+    versine = 1 - cos
+    return torch.stack(
+        [
+            cos + x * x * versine,
+            x * y * versine + z * sin,
+            x * z * versine - y * sin,
+            x * y * versine - z * sin,
+            cos + y * y * versine,
+            y * z * versine + x * sin,
+        ],
+        dim=-1,
+    )
+
+
+def proprio_features(proprio: Float[Tensor, "B 8"]) -> Float[Tensor, "B 11"]:
+    """Position, 6-d rotation and finger joints."""
+    return torch.cat([proprio[:, :3], rotation_6d(proprio[:, 3:6]), proprio[:, 6:]], dim=-1)
+
+
+def object_features(tokens: Float[Tensor, "B M 11"], eef_pos: Float[Tensor, "B 3"]) -> Float[Tensor, "B 33"]:
+    """The scene as one vector, whatever the number and order of the tokens ("objects_v1").
+
+    For the first and the second object of interest: position, rotation, present, position relative to the end effector
+    (13 each; zeros where there is none). For the others: their mean position, the same relative to the end
+    effector, and whether there are any (7).
+    """
+    order = tokens[..., 9].round()
+    present = tokens[..., 10] > 0.5
+    parts = []
+    for wanted in (1, 2):
+        weight = (present & (order == wanted)).to(tokens.dtype)
+        token, found = _weighted_mean(tokens[..., :9], weight)
+        parts += [token, found, (token[:, :3] - eef_pos) * found]
+    others, found = _weighted_mean(tokens[..., :3], (present & (order == 0)).to(tokens.dtype))
+    return torch.cat([*parts, others, (others - eef_pos) * found, found], dim=-1)
+
+
+def _weighted_mean(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean over tokens `[B, D]` and whether any token had weight `[B, 1]`; zeros where none had."""
+    total = weight.sum(-1, keepdim=True)
+    return (values * weight[..., None]).sum(1) / total.clamp(min=1), (total > 0).to(values.dtype)
+
+
+class Normalizer(nn.Module):
+    """Standardises features with statistics fitted once on demonstrations and kept with the weights.
+
+    A feature that hardly moves in the demonstrations would be blown up at the first deviation from them, so the
+    standard deviation has a floor (`MIN_STD`, in metres or radians) and the result is clamped to ±`LIMIT`.
+    """
+
+    MIN_STD = 0.01
+    LIMIT = 5.0
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        # NaN marks statistics that were never fitted.
+        self.register_buffer("mean", torch.full((dim,), float("nan")))
+        self.register_buffer("std", torch.full((dim,), float("nan")))
+
+    @property
+    def is_fitted(self) -> bool:
+        return bool(torch.isfinite(self.mean).all() and torch.isfinite(self.std).all())
+
+    def fit(self, features: Float[Tensor, "N D"]) -> None:
+        if len(features) < 2 or not torch.isfinite(features).all():
+            raise HoneError(f"normalisation needs at least 2 rows of finite numbers; {len(features)} rows came.")
+        self.mean.copy_(features.mean(0))
+        self.std.copy_(features.std(0).clamp(min=self.MIN_STD))
+
+    def forward(self, features: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        if not self.is_fitted:
+            raise HoneError(
+                "the policy has no normalisation statistics; call fit_normalization on demonstrations first."
+            )
+        return ((features - self.mean) / self.std).clamp(-self.LIMIT, self.LIMIT)

@@ -1,0 +1,156 @@
+"""The built-in policy: small enough to clone and improve on one CPU core in minutes.
+
+It reads two small camera images (or, in its privileged variant, object poses), proprioception and the instruction, and
+decodes a chunk of actions. See docs/algorithms/small_policy.md.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from hone.errors import HoneError, unknown_name
+from hone.language.encoder import build_text_encoder
+from hone.policies.base import Features
+from hone.policies.camera import CameraEncoder
+from hone.policies.heads import HEADS, DCTHeadConfig
+from hone.policies.inputs import (
+    OBJECT_FEATURES,
+    OBJECTS_V1_DIM,
+    PROPRIO_FEATURES,
+    Normalizer,
+    object_features,
+    proprio_features,
+)
+from hone.policies.learned import Augmentation, LearnedPolicy
+from hone.policies.observations import camera_images, conditioned_sentences, jittered, random_shift
+from hone.policies.pretrained import build_config, seeded_initialisation
+from hone.specs import Spec
+from hone.types import Observation
+
+
+@dataclass(frozen=True)
+class SmallPolicyConfig:
+    """Shape of a `SmallPolicy`."""
+
+    inputs: Literal["images", "state"] = "images"
+    """`images`: the cameras. `state`: privileged object tokens ("objects_v1") instead, for fast experiments."""
+    chunk_length: int = 8
+    """H, the number of actions decided at one look."""
+    cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
+    """Cameras in the order in which the observation stacks them."""
+    image_size: int = 84
+    """Side of the square images in pixels."""
+    channels: int = 64
+    """Width of the camera encoder's convolutions; twice as many keypoint coordinates come out."""
+    camera_dim: int = 128
+    """Layout features per camera, beside the keypoints."""
+    text_encoder: str = "hashed-ngrams-256"
+    """Name of the sentence encoder, see `hone.language.encoder`."""
+    text_dim: int = 64
+    """Features the instruction is projected to; they modulate the cameras and enter the head."""
+    head: DCTHeadConfig = field(default_factory=DCTHeadConfig)
+    """The action decoder."""
+
+    def __post_init__(self) -> None:
+        if self.inputs not in ("images", "state"):
+            raise HoneError(f"inputs is {self.inputs!r}; use 'images' or 'state'.")
+        for name in ("chunk_length", "image_size", "channels", "camera_dim", "text_dim"):
+            if getattr(self, name) < 1:
+                raise HoneError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+        if self.inputs == "images" and not self.cameras:
+            raise HoneError("an image policy needs at least one camera; name one, or use inputs='state'.")
+
+    @property
+    def spec(self) -> Spec:
+        """The conventions the policy is trained with: LIBERO's as Hone uses it."""
+        if self.inputs == "state":
+            return Spec(cameras=(), image_size=self.image_size, state_tokens="objects_v1")
+        return Spec(cameras=self.cameras, image_size=self.image_size)
+
+    def build(self, seed: int = 0) -> SmallPolicy:
+        return SmallPolicy(self, seed)
+
+    def to_json(self) -> dict[str, Any]:
+        head_name = next(name for name, kind in HEADS.items() if isinstance(self.head, kind))
+        return {**asdict(self), "head": {"name": head_name, **asdict(self.head)}}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], where: str) -> Self:
+        head = dict(data.get("head", {}))
+        head_name = str(head.pop("name", None))
+        if head_name not in HEADS:
+            raise unknown_name(f"head in {where}", head_name, HEADS)
+        return build_config(cls, {**data, "head": build_config(HEADS[head_name], head, f"the head in {where}")}, where)
+
+
+class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
+    """Camera encoders (or object features), proprioception and instruction, concatenated; then the head.
+
+    `Features.pooled` is that concatenation; there are no tokens (`L = 0`). The head holds the trunk, so freezing the
+    encoder (`train_encoder = False`) freezes what turns pixels into numbers and nothing after.
+    """
+
+    name: ClassVar[str] = "small"
+    config_class = SmallPolicyConfig
+
+    def __init__(self, config: SmallPolicyConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.spec = config.spec
+        self.chunk_length = config.chunk_length
+        self._text_encoder = build_text_encoder(config.text_encoder)
+        vector_dim = PROPRIO_FEATURES + (OBJECT_FEATURES if config.inputs == "state" else 0)
+        with seeded_initialisation(seed):
+            self.normalizer = Normalizer(vector_dim)
+            self.text = nn.Sequential(nn.Linear(self._text_encoder.dim, config.text_dim), nn.SiLU())
+            self.cameras = nn.ModuleList(
+                CameraEncoder(config.image_size, config.channels, config.text_dim, config.camera_dim)
+                for _ in self.spec.cameras
+            )
+            in_dim = vector_dim + config.text_dim + len(self.cameras) * (2 * config.channels + config.camera_dim)
+            self.head = config.head.build(in_dim, config.chunk_length, self.spec.action_low, self.spec.action_high)
+
+    def encode(
+        self,
+        observation: Observation,
+        *,
+        augmentation: Augmentation | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Features:
+        augmentation = augmentation or Augmentation()
+        vector = jittered(self.normalizer(self._vector(observation)), augmentation.jitter, generator)
+        text = self.text(self._sentences(observation))
+        parts = [vector, text]
+        for camera, images in zip(self.cameras, camera_images(observation, self.spec), strict=True):
+            images = random_shift(images, augmentation.image_shift, generator)
+            parts.append(camera(images.to(self.device), text))
+        pooled = torch.cat(parts, dim=-1)
+        no_tokens = pooled.new_zeros(len(pooled), 0, pooled.shape[-1])
+        no_mask = torch.ones(len(pooled), 0, dtype=torch.bool, device=pooled.device)
+        return Features(no_tokens, no_mask, pooled, self.features_version)
+
+    def fit_normalization(self, observation: Observation) -> None:
+        self.normalizer.fit(self._vector(observation))
+
+    def _vector(self, observation: Observation) -> Float[Tensor, "B D"]:
+        proprio = torch.as_tensor(observation.proprio, device=self.device)
+        vector = proprio_features(proprio)
+        if not self.privileged:
+            return vector
+        if observation.state is None or observation.state.shape[-1] != OBJECTS_V1_DIM:
+            got = None if observation.state is None else observation.state.shape
+            raise HoneError(
+                f"a state policy needs objects_v1 tokens [B, M, {OBJECTS_V1_DIM}], but observation.state is {got}."
+            )
+        tokens = torch.as_tensor(observation.state, device=self.device)
+        return torch.cat([vector, object_features(tokens, proprio[:, :3])], dim=-1)
+
+    def _sentences(self, observation: Observation) -> Float[Tensor, "B E"]:
+        vectors = torch.as_tensor(self._text_encoder.encode(conditioned_sentences(observation)), device=self.device)
+        return vectors * math.sqrt(vectors.shape[-1])  # components of unit scale
