@@ -7,19 +7,19 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
 
 from hone.errors import unknown_name
 
-WORD_WEIGHT, BIGRAM_WEIGHT, CHARACTER_WEIGHT = 1.0, 0.7, 0.3
-"""A whole word counts most; word pairs carry the order ("cup on plate" is not "plate on cup"); character n-grams let
-unseen inflections land near known words."""
+WORD_WEIGHT, PHRASE_WEIGHT, CHARACTER_WEIGHT = 1.0, 0.7, 0.3
+"""A whole word counts most; phrases of two and three words carry the order ("cup on the plate" is not "plate on the
+cup"); character n-grams let unseen inflections land near known words."""
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """A deterministic map from sentences to vectors; the same name means the same vectors, on every machine."""
 
@@ -30,7 +30,7 @@ class TextEncoder(Protocol):
 
 
 class HashedTextEncoder:
-    """Signed feature hashing of words, word pairs and character 3- to 5-grams (Weinberger et al. 2009,
+    """Signed feature hashing of words, short phrases and character 3- to 5-grams (Weinberger et al. 2009,
     arXiv:0902.2206).
 
     Each n-gram adds ±weight at `crc32(n-gram) mod dim`, with the sign from a higher bit; the sum is L2-normalised.
@@ -61,14 +61,15 @@ def ngrams(sentence: str) -> Iterator[tuple[str, float]]:
         for length in (3, 4, 5):
             for start in range(len(padded) - length + 1):
                 yield f"c:{padded[start : start + length]}", CHARACTER_WEIGHT
-    for first, second in pairwise(words):
-        yield f"b:{first} {second}", BIGRAM_WEIGHT
+    for length in (2, 3):
+        for start in range(len(words) - length + 1):
+            yield f"p:{' '.join(words[start : start + length])}", PHRASE_WEIGHT
 
 
 @lru_cache(maxsize=4096)
 def _embed(sentence: str, dim: int) -> Float32[np.ndarray, " D"]:
     vector = np.zeros(dim, np.float64)
-    for ngram, weight in ngrams(sentence):
+    for ngram, weight in dict(ngrams(sentence)).items():  # each once, or a repeated "the" would drown the rest
         code = zlib.crc32(ngram.encode())
         vector[code % dim] += weight if code >> 31 else -weight
     norm = np.linalg.norm(vector)

@@ -11,7 +11,7 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -75,7 +75,7 @@ class FlowPolicyConfig:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, data: dict[str, Any], where: str) -> Self:
+    def from_json(cls, data: dict[str, Any], where: str) -> FlowPolicyConfig:
         return build_config(cls, data, where)
 
     def build(self, seed: int = 0) -> FlowPolicy:

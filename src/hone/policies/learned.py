@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -38,13 +38,14 @@ class Augmentation:
             )
 
 
+@runtime_checkable
 class PolicyConfig(Protocol):
     """The frozen dataclass beside each policy."""
 
     def to_json(self) -> dict[str, Any]: ...
 
     @classmethod
-    def from_json(cls, data: dict[str, Any], where: str) -> Self:
+    def from_json(cls, data: dict[str, Any], where: str) -> PolicyConfig:
         """The inverse of `to_json`; raises `HoneError` about `where` the data came from."""
         ...
 
@@ -54,6 +55,7 @@ class PolicyConfig(Protocol):
 
 
 ConfigT = TypeVar("ConfigT", bound=PolicyConfig)
+PolicyT = TypeVar("PolicyT", bound="LearnedPolicy")
 
 
 class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
@@ -154,7 +156,7 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
         write_folder(Path(folder), self.name, self.config.to_json(), self)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Self:
+    def from_pretrained(cls: type[PolicyT], folder: str | Path) -> PolicyT:
         """Read back what `save_pretrained` wrote. `hone.policies.load_policy` finds the class by itself."""
         folder = Path(folder)
         name, data = read_config(folder)

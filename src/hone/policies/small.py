@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -81,7 +81,7 @@ class SmallPolicyConfig:
         return {**asdict(self), "head": {"name": head_name, **asdict(self.head)}}
 
     @classmethod
-    def from_json(cls, data: dict[str, Any], where: str) -> Self:
+    def from_json(cls, data: dict[str, Any], where: str) -> SmallPolicyConfig:
         head = dict(data.get("head", {}))
         head_name = str(head.pop("name", None))
         if head_name not in HEADS:
