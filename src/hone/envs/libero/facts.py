@@ -23,7 +23,7 @@ TOKEN_DIM = 11
 
 @dataclass(frozen=True)
 class Pose:
-    position: Float64[np.ndarray, "3"]
+    position: Float64[np.ndarray, " 3"]
     rotation: Float64[np.ndarray, "3 3"]
 
 
@@ -31,9 +31,9 @@ class Pose:
 class Box:
     """A collision shape by its bounding box in the frame of the thing it belongs to."""
 
-    center: Float64[np.ndarray, "3"]
+    center: Float64[np.ndarray, " 3"]
     rotation: Float64[np.ndarray, "3 3"]
-    half_size: Float64[np.ndarray, "3"]
+    half_size: Float64[np.ndarray, " 3"]
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,15 @@ class Region:
     """A volume to put things in or on: an oriented box. `parent` is the object or fixture that carries it."""
 
     pose: Pose
-    half_size: Float64[np.ndarray, "3"]
+    half_size: Float64[np.ndarray, " 3"]
     parent: str | None
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is true in one slot now. `objects` are movable, `fixtures` are not (their drawers and knobs may be).
+    """What is true in one slot now. `objects` are movable, `fixtures` are not (their `parts`, drawers and knobs, are).
+
+    `shapes` holds the collision boxes of each object, fixture and part, in its own frame.
 
     `contacts` holds unordered pairs of names (things, or "robot") that touch. `goal` is the success condition as
     atoms (predicate, argument, …); `satisfied` says for each whether it holds.
@@ -58,6 +60,7 @@ class Facts:
     gripper_width_m: float
     objects: dict[str, Pose]
     fixtures: dict[str, Pose]
+    parts: dict[str, Pose]
     regions: dict[str, Region]
     joints: dict[str, float]
     shapes: dict[str, tuple[Box, ...]]
@@ -87,7 +90,11 @@ class FactReader:
             and not model.joint(j).name.startswith(("robot0", "gripper0"))
         }
         self._finger = [int(model.joint(f"gripper0_finger_joint{i}").qposadr[0]) for i in (1, 2)]
-        self._shapes = {name: self._boxes(body) for name, body in self._body.items()}
+        roots = {model.body_rootid[self._body[name]] for name in scene.fixtures}
+        self._part = {
+            model.body(b).name: b for b in range(model.nbody) if model.body_rootid[b] in roots and model.body_jntnum[b]
+        }
+        self._shapes = {name: self._boxes(body) for name, body in (self._body | self._part).items()}
 
     def read(self, slot: Slot) -> Facts:
         model, data, scene = self._model, slot.data, self._scene
@@ -104,6 +111,7 @@ class FactReader:
             gripper_width_m=float(abs(data.qpos[self._finger[0]]) + abs(data.qpos[self._finger[1]])),
             objects={name: poses[name] for name in scene.objects},
             fixtures={name: poses[name] for name in scene.fixtures},
+            parts={name: _pose(data.xpos[body], data.xmat[body]) for name, body in self._part.items()},
             regions={
                 name: Region(
                     _pose(data.site_xpos[site], data.site_xmat[site]), model.site_size[site].copy(), region.parent
@@ -133,23 +141,30 @@ class FactReader:
         return tokens
 
     def _boxes(self, root: int) -> tuple[Box, ...]:
-        """Bounding boxes of the collision shapes of a rigid thing, in the frame of its root body.
-
-        Parts on joints (drawers, knobs) are left out: they move against the root.
-        """
+        """Bounding boxes of the collision shapes fixed to body `root`, in its frame. What moves on a joint is left out."""
         model = self._model
+        frames = {root: (np.zeros(3), np.eye(3))}
+        for body in range(root + 1, model.nbody):  # a parent comes before its children
+            parent = int(model.body_parentid[body])
+            if parent in frames and model.body_jntnum[body] == 0:
+                position, rotation = frames[parent]
+                frames[body] = (position + rotation @ model.body_pos[body], rotation @ _matrix(model.body_quat[body]))
         boxes = []
         for geom in range(model.ngeom):
-            if int(model.geom_bodyid[geom]) != root or (
-                model.geom_contype[geom] == 0 and model.geom_conaffinity[geom] == 0
-            ):
+            body = int(model.geom_bodyid[geom])
+            if body not in frames or (model.geom_contype[geom] == 0 and model.geom_conaffinity[geom] == 0):
                 continue
-            rotation = np.zeros(9)
-            mujoco.mju_quat2Mat(rotation, model.geom_quat[geom])
-            rotation = rotation.reshape(3, 3)
+            position, rotation = frames[body]
+            turned = rotation @ _matrix(model.geom_quat[geom])
             center, half_size = model.geom_aabb[geom][:3], model.geom_aabb[geom][3:]
-            boxes.append(Box(model.geom_pos[geom] + rotation @ center, rotation, half_size.copy()))
+            boxes.append(Box(position + rotation @ model.geom_pos[geom] + turned @ center, turned, half_size.copy()))
         return tuple(boxes)
+
+
+def _matrix(quat_wxyz: np.ndarray) -> np.ndarray:
+    matrix = np.zeros(9)
+    mujoco.mju_quat2Mat(matrix, quat_wxyz)
+    return matrix.reshape(3, 3)
 
 
 def _pose(position: np.ndarray, matrix: np.ndarray) -> Pose:
