@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -11,6 +11,7 @@ from jaxtyping import Float32
 from hone.types import Status
 
 
+@runtime_checkable
 class Trajectory(Protocol):
     """What every reward may read of a finished episode; one that needs more says so in its own Protocol."""
 
@@ -28,6 +29,7 @@ class Trajectory(Protocol):
         ...
 
 
+@runtime_checkable
 class RewardFn(Protocol):
     """Scores `N` finished trajectories at once, so that a learned reward can batch.
 

@@ -1,7 +1,8 @@
 """Behaviour cloning: regress the demonstrated chunk at every step of every demonstration.
 
 Labels are what the demonstrator *wanted* (`Episode.actions`); where noise was injected to visit states off the path
-(DART, arXiv:1703.09327) the robot executed something else, which is never imitated. See docs/algorithms/behavior_cloning.md.
+(DART, arXiv:1703.09327) the robot executed something else, which is never imitated.
+See docs/algorithms/behavior_cloning.md.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from hone.types import Episode, Observation
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class CloningLoss(Protocol):
     """What cloning needs of a policy's head."""
 
@@ -38,6 +40,7 @@ class CloningLoss(Protocol):
     ) -> Float[Tensor, ""]: ...
 
 
+@runtime_checkable
 class CloneablePolicy(Protocol):
     """What cloning needs of a policy: `hone.policies.learned.LearnedPolicy` has it."""
 
@@ -169,7 +172,7 @@ def _stack_images(rows: Sequence[tuple[Episode, int]]) -> np.ndarray | None:
 
 
 def _stack_state(rows: Sequence[tuple[Episode, int]]) -> np.ndarray | None:
-    """`[B, M, F]`, or `None`. Tasks may have different numbers of objects: the missing tokens are zero, so absent."""
+    """`[B, M, F]`, or `None`. Where tasks differ in their number of objects, missing tokens are zero (absent)."""
     tokens = [episode.state[t] for episode, t in rows if episode.state is not None]
     if len(tokens) < len(rows):
         return None

@@ -21,7 +21,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import safetensors.torch
 from safetensors import SafetensorError
@@ -36,6 +36,7 @@ _PARTIAL = ".partial-"
 """Prefix of a checkpoint that is still being written, or whose writer was killed."""
 
 
+@runtime_checkable
 class Saveable(Protocol):
     """What a checkpoint needs of a policy."""
 
@@ -70,10 +71,10 @@ def save_checkpoint(
     keep: int = 3,
     best: bool = False,
 ) -> Path:
-    """Write a checkpoint, point `latest` (and, if `best`, `best`) at it, and delete all but the last `keep` and the best.
+    """Write a checkpoint, point `latest` (and, if `best`, `best`) at it; delete all but the last `keep` and the best.
 
-    `tensors` go to safetensors, `state` must be JSON (integers of any size included). Raises `HoneError` where the disk is
-    full or the folder cannot be written; the checkpoints that were there stay as they are.
+    `tensors` go to safetensors, `state` must be JSON (integers of any size included). Raises `HoneError` where the disk
+    is full or the folder cannot be written; the checkpoints that were there stay as they are.
     """
     if keep < 1:
         raise CheckpointError(f"keep is {keep}, but at least one checkpoint must be kept to resume from.")

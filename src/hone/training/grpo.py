@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from hone.types import Observation
 log = logging.getLogger(__name__)
 
 
+@runtime_checkable
 class TrainablePolicy(Protocol):
     """What GRPO needs of a policy. `features_version` is counted up by every update that changes the encoder."""
 

@@ -1,0 +1,85 @@
+"""A point on a line that succeeds when it reaches the goal: an `Environment` whose right answer is known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hone.envs.base import StepResult
+from hone.specs import Spec
+from hone.types import Observation, Placement, Task
+
+SPEC = Spec(cameras=(), action_dim=7)
+GOAL, CAP = 3.0, 12
+TASKS = tuple(Task("toy", i, f"task-{i}", f"go to the goal {i}") for i in range(2))
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    """`die_once` names a file: the first worker that steps placement 2 creates it and dies."""
+
+    die_once: str | None = None
+    always_die: bool = False
+
+    def build(self, num_slots: int) -> ToyEnvironment:
+        return ToyEnvironment(self, num_slots)
+
+
+class ToyEnvironment:
+    """The position starts at the placement's index / 10; the first action coordinate moves it. Placement 99 diverges."""
+
+    spec = SPEC
+
+    def __init__(self, config: ToyConfig, num_slots: int) -> None:
+        self.config = config
+        self.num_slots = num_slots
+        self._position = np.zeros(num_slots)
+        self._steps = np.zeros(num_slots, np.int32)
+        self._task: list[Task | None] = [None] * num_slots
+        self._placement: list[Placement | None] = [None] * num_slots
+
+    def reset(self, slots: Sequence[int], tasks: Sequence[Task], placements: Sequence[Placement]) -> None:
+        for slot, task, placement in zip(slots, tasks, placements, strict=True):
+            self._position[slot] = placement.index / 10
+            self._steps[slot] = 0
+            self._task[slot], self._placement[slot] = task, placement
+
+    def step(self, slots: Sequence[int], chunks: np.ndarray) -> StepResult:
+        taken, reached = np.zeros(len(slots), np.int32), np.zeros(len(slots), bool)
+        for row, slot in enumerate(slots):
+            self._maybe_die(slot)
+            for action in chunks[row]:
+                if self._steps[slot] == CAP:
+                    break
+                self._position[slot] += float(action[0])
+                self._steps[slot] += 1
+                taken[row] += 1
+                if self._position[slot] >= GOAL:
+                    reached[row] = True
+                    break
+        diverged = np.array([self._placement[slot].index == 99 for slot in slots])
+        truncated = (self._steps[list(slots)] == CAP) & ~reached & ~diverged
+        return StepResult(taken, reached & ~diverged, truncated, diverged)
+
+    def observe(self, slots: Sequence[int]) -> Observation:
+        proprio = np.zeros((len(slots), 8), np.float32)
+        proprio[:, 0] = self._position[list(slots)]
+        return Observation(proprio, tuple(self._task[slot].instruction for slot in slots))
+
+    def hold(self, slots: Sequence[int], steps: int) -> list[bool]:
+        return [True] * len(slots)
+
+    def close(self) -> None: ...
+
+    def _maybe_die(self, slot: int) -> None:
+        if self._placement[slot].index != 2:
+            return
+        if self.config.always_die:
+            os._exit(1)
+        if self.config.die_once is not None and not Path(self.config.die_once).exists():
+            Path(self.config.die_once).touch()
+            os._exit(1)
