@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from hone.envs.base import StepResult
+from hone.policies.blackbox import BlackBoxPolicy
 from hone.specs import Spec
 from hone.types import Observation, Placement, Task
 
@@ -73,6 +75,19 @@ class ToyEnvironment:
     def hold(self, slots: Sequence[int], steps: int) -> list[bool]:
         return [True] * len(slots)
 
+    def snapshot(self, slots: Sequence[int]) -> list[tuple[float, int]]:
+        return [(float(self._position[slot]), int(self._steps[slot])) for slot in slots]
+
+    def restore(self, slots: Sequence[int], snapshots: Sequence[tuple[float, int]]) -> None:
+        for slot, (position, steps) in zip(slots, snapshots, strict=True):
+            self._position[slot], self._steps[slot] = position, steps
+
+    def render(self, slots: Sequence[int], size: int | None = None) -> np.ndarray:
+        return np.zeros((len(slots), 0, size or 84, size or 84, 3), np.uint8)
+
+    def facts(self, slots: Sequence[int]) -> list[float]:
+        return [float(self._position[slot]) for slot in slots]
+
     def close(self) -> None: ...
 
     def _maybe_die(self, slot: int) -> None:
@@ -83,3 +98,14 @@ class ToyEnvironment:
         if self.config.die_once is not None and not Path(self.config.die_once).exists():
             Path(self.config.die_once).touch()
             os._exit(1)
+
+
+def forward_policy(speed: float) -> BlackBoxPolicy:
+    """Always moves forward by `speed`, in chunks of four."""
+    return BlackBoxPolicy(partial(_forward, speed), 4, SPEC)
+
+
+def _forward(speed: float, observation: Observation) -> np.ndarray:
+    chunk = np.zeros((len(observation), 4, 7), np.float32)
+    chunk[:, :, 0] = speed
+    return chunk

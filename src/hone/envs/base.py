@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
@@ -35,6 +35,7 @@ class StepResult:
         return self.terminated | self.truncated | self.diverged
 
 
+@runtime_checkable
 class Environment(Protocol):
     """`num_slots` independent episodes. Stepping and looking are separate: images are drawn only when asked for."""
 
@@ -55,6 +56,10 @@ class Environment(Protocol):
 
     def render(self, slots: Sequence[int], size: int | None = None) -> UInt8[np.ndarray, "n C H W 3"]:
         """Draw every camera of each slot, at the spec's image size unless told otherwise."""
+        ...
+
+    def hold(self, slots: Sequence[int], steps: int) -> list[bool]:
+        """Let go and stand still for `steps` control steps, also after the episode's end; does success outlast it?"""
         ...
 
     def snapshot(self, slots: Sequence[int]) -> list[Snapshot]: ...

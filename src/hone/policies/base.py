@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -92,6 +92,7 @@ class Candidates:
         return Candidate(self.chunks[rows, index], self.samples[rows, index])
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Observation in, candidate action chunks out."""
 

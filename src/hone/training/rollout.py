@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,10 @@ from hone.policies.base import Candidate, Features, Policy
 from hone.seeding import torch_generator
 from hone.specs import check_compatible
 from hone.types import Observation, Placement, Status, Task
+
+
+Keep = Literal["nothing", "features", "observations"]
+"""What a trajectory keeps of its decisions: enough for a policy gradient on the head alone, or on the encoder too."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Trajectory:
     status: Status
     steps: int
     executed: np.ndarray
-    features: Features | None = None
+    inputs: Features | Observation | None = None
     candidate: Candidate | None = None
     log_prob: torch.Tensor | None = None
     held: bool | None = None
@@ -71,27 +75,24 @@ class _Running:
     generator: torch.Generator
     steps: int = 0
     executed: list[int] = field(default_factory=list)
-    features: list[Features] = field(default_factory=list)
+    inputs: list[Any] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
     log_probs: list[torch.Tensor] = field(default_factory=list)
 
 
-@torch.no_grad()
 def rollout(
     env: Environment,
     policy: Policy,
     requests: Sequence[EpisodeRequest],
     *,
-    keep_decisions: bool = False,
+    keep: Keep = "nothing",
     hold: Callable[[list[int]], Sequence[bool]] | None = None,
-    on_look: Callable[[EpisodeRequest, int], None] | None = None,
 ) -> Iterator[Trajectory]:
     """Run every request and yield each trajectory as its episode ends.
 
-    `keep_decisions` stores features, samples and log-probabilities for a policy gradient. `hold(slots)` is called where
-    an episode succeeded and says whether success outlasts a release. `on_look(request, slot)` is called before every decision
-    (to record a video, say). A diverged simulation is run once more under the same seed; if it diverges again the
-    policy drove it there and the episode is a failure.
+    `keep` says what is stored for a policy gradient, beside samples and log-probabilities. `hold(slots)` is called where
+    an episode succeeded and says whether success outlasts a release. A diverged simulation is run once more under the
+    same seed; if it diverges again the policy drove it there and the episode is a failure.
     """
     check_compatible(policy.spec, env.spec)
     waiting = deque(requests)
@@ -108,17 +109,15 @@ def rollout(
 
         slots = sorted(running)
         episodes = [running[slot] for slot in slots]
-        if on_look is not None:
-            for slot, episode in zip(slots, episodes, strict=True):
-                on_look(episode.request, slot)
         observation = _instructed(env.observe(slots), [e.request for e in episodes])
-        features = policy.encode(observation)
-        candidate = _decide(policy, features, episodes, states, slots)
-        if keep_decisions:
-            log_prob = policy.log_prob(features, candidate).total
+        with torch.no_grad():  # not around the loop: whoever consumes this generator has a grad mode of their own
+            features = policy.encode(observation)
+            candidate = _decide(policy, features, episodes, states, slots)
+            log_prob = None if keep == "nothing" else policy.log_prob(features, candidate).total
+        if log_prob is not None:
             for row, episode in enumerate(episodes):
                 here = slice(row, row + 1)
-                episode.features.append(features[here])
+                episode.inputs.append(features[here] if keep == "features" else observation_rows(observation, here))
                 episode.candidates.append(Candidate(candidate.chunk[here], candidate.sample[here]))
                 episode.log_probs.append(log_prob[here])
 
@@ -137,6 +136,43 @@ def rollout(
                 continue
             status: Status = "success" if result.terminated[row] else "failure"
             yield _finish(episode, status, held.get(slot), "simulation diverged" if result.diverged[row] else None)
+
+
+def observation_rows(observation: Observation, rows: slice) -> Observation:
+    """Some rows of an observation."""
+
+    def part(array: Any) -> Any:
+        return None if array is None else array[rows]
+
+    return Observation(
+        proprio=observation.proprio[rows],
+        instructions=observation.instructions[rows],
+        images=part(observation.images),
+        state=part(observation.state),
+        hints=part(observation.hints),
+    )
+
+
+def join_inputs(parts: Sequence[Features] | Sequence[Observation]) -> Features | Observation:
+    """Rows of several features or observations, one after the other."""
+    if isinstance(parts[0], Features):
+        return Features.cat(parts)  # type: ignore[arg-type]
+
+    def join(name: str) -> Any:
+        arrays = [getattr(part, name) for part in parts]
+        return None if arrays[0] is None else np.concatenate(arrays)
+
+    def sentences(name: str) -> Any:
+        texts = [getattr(part, name) for part in parts]
+        return None if texts[0] is None else tuple(sentence for text in texts for sentence in text)
+
+    return Observation(
+        proprio=join("proprio"),
+        instructions=sentences("instructions"),
+        images=join("images"),
+        state=join("state"),
+        hints=sentences("hints"),
+    )
 
 
 def _decide(
@@ -163,14 +199,14 @@ def _instructed(observation: Observation, requests: list[EpisodeRequest]) -> Obs
 
 def _finish(episode: _Running, status: Status, held: bool | None, fault: str | None) -> Trajectory:
     executed = np.array(episode.executed, np.int32)
-    if not episode.features:
+    if not episode.inputs:
         return Trajectory(episode.request, status, episode.steps, executed, held=held, fault=fault)
     return Trajectory(
         request=episode.request,
         status=status,
         steps=episode.steps,
         executed=executed,
-        features=Features.cat(episode.features),
+        inputs=join_inputs(episode.inputs),
         candidate=Candidate(
             torch.cat([c.chunk for c in episode.candidates]), torch.cat([c.sample for c in episode.candidates])
         ),

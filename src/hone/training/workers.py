@@ -13,17 +13,17 @@ import multiprocessing
 import os
 import pickle
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from hone.envs.base import Environment
 from hone.policies.base import Policy
-from hone.training.rollout import EpisodeRequest, Trajectory, rollout
+from hone.training.rollout import EpisodeRequest, Keep, Trajectory, rollout
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ SILENCE_S = 120.0
 """A worker that reports nothing for this long is presumed hung (a blocked GL driver, say) and replaced."""
 
 
+@runtime_checkable
 class Builder(Protocol):
     """Makes an environment inside a worker; small and picklable, like an environment's config."""
 
@@ -62,12 +63,12 @@ class RolloutPool:
         self,
         requests: Sequence[EpisodeRequest],
         *,
-        keep_decisions: bool = False,
+        keep: Keep = "nothing",
         hold_steps: int = 0,
         on_episode: Callable[[Trajectory], None] | None = None,
     ) -> list[Trajectory]:
         """Run every request with the policy's present weights; trajectories come back ordered by episode id."""
-        options = {"keep_decisions": keep_decisions, "hold_steps": hold_steps}
+        options = {"keep": keep, "hold_steps": hold_steps}
         done: dict[int, Trajectory] = {}
 
         def record(trajectory: Trajectory) -> None:
@@ -156,10 +157,10 @@ class RolloutPool:
 
 
 def _run(
-    env: Environment, policy: Policy, requests: Sequence[EpisodeRequest], keep_decisions: bool, hold_steps: int
-) -> Any:
-    hold = (lambda slots: env.hold(slots, hold_steps)) if hold_steps else None  # type: ignore[attr-defined]
-    return rollout(env, policy, requests, keep_decisions=keep_decisions, hold=hold)
+    env: Environment, policy: Policy, requests: Sequence[EpisodeRequest], keep: Keep, hold_steps: int
+) -> Iterator[Trajectory]:
+    hold = (lambda slots: env.hold(slots, hold_steps)) if hold_steps else None
+    return rollout(env, policy, requests, keep=keep, hold=hold)
 
 
 def _weights(policy: Any) -> dict[str, Any] | None:

@@ -41,7 +41,7 @@ class LiberoConfig:
     assets: str = "standin"
     """Asset pack: `standin`, `original` (folder in $HONE_LIBERO_ASSETS), or a folder's path."""
     physics: Literal["exact", "sleep"] = "exact"
-    """`exact`: trajectories equal hf-libero's. `sleep`: objects at rest are not simulated; twice as fast, nearly equal."""
+    """`exact`: trajectories equal hf-libero's. `sleep`: what lies still is not simulated; twice as fast, nearly equal."""
     render: RenderProfile = "cheap"
     """`cheap`: no multisampling, no reflections, robot drawn by its hulls. `exact`: LIBERO's own picture."""
     image_size: int = 84

@@ -1,8 +1,8 @@
 """Draws the cameras of a scene. One OpenGL context per process, made when the first picture is asked for.
 
 A picture shows the bodies as they were at the simulator's last forward pass that LIBERO's observation would show
-(`Slot.look_qpos`), so an observation and its picture belong together. Profile `cheap` (declared in the protocol) draws without
-multisampling and reflections, the robot by its collision hulls; `exact` is LIBERO's own picture.
+(`look_qpos` of the slot's state), so an observation and its picture belong together. Profile `cheap` (declared in the
+protocol) draws without multisampling and reflections, the robot by its collision hulls; `exact` is LIBERO's picture.
 """
 
 from __future__ import annotations

@@ -35,9 +35,9 @@ from hone.types import Placement, Task
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raise when the content of a cache entry changes meaning."""
-PLACEMENT_BLOCK = 512
+PLACEMENT_BLOCK = 2048
 """Sampled placements are drawn and stored in blocks of this many seeds."""
 
 RenderProfile = Literal["cheap", "exact"]

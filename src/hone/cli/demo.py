@@ -1,0 +1,35 @@
+"""The demo: three LIBERO-Object tasks, three demonstrations each, better within minutes on two CPU cores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hone.cli.improve import improve_and_report
+from hone.training.improve import ImproveConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `hone demo`. Everything else is the recipe in `demo_recipe`."""
+
+    output: Path = Path("runs/demo")
+    """Folder of the run. A demo that was stopped goes on when the same command is given again."""
+    seed: int = 0
+    """Seeds everything."""
+    json: bool = False
+    """Print the summary as one JSON object on standard output."""
+
+
+def demo_recipe(output: Path, seed: int) -> ImproveConfig:
+    """The settings of the demo."""
+    return ImproveConfig(output=output, suite="libero_object", tasks=(0, 1, 2), demos=3, seed=seed)
+
+
+def run(config: Config) -> int:
+    return improve_and_report(demo_recipe(config.output, config.seed), config.json)
+
+
+def resume_hint(config: Any) -> str:
+    return f"the same command goes on where it stopped ({config.output})"

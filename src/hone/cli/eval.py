@@ -1,0 +1,102 @@
+"""Evaluate a policy by the rules of evidence: official initial states, intervals, held success, protocol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from hone.cli.output import emit_json, people
+from hone.cli.progress import TerminalProgress
+from hone.envs.libero.environment import LiberoConfig
+from hone.envs.libero.suites import task as find_task
+from hone.envs.libero.suites import tasks as suite_tasks
+from hone.errors import HoneError
+from hone.evaluation.runner import Setup, evaluate, protocol_card
+from hone.policies import load_policy
+from hone.specs import check_compatible
+from hone.training.workers import RolloutPool
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `hone eval`."""
+
+    policy: Path
+    """Folder of the policy (config.json and model.safetensors)."""
+    suite: str = "libero_object"
+    """Benchmark suite."""
+    tasks: tuple[int, ...] = ()
+    """Task numbers within the suite; all of them if none is given."""
+    placements: int = 50
+    """Placements per task, counted from 0."""
+    placement_kind: Literal["official", "sampled"] = "official"
+    """`official`: the benchmark's stored initial states. `sampled`: fresh ones, for debugging and tuning."""
+    decoding: Literal["greedy", "sampled"] = "greedy"
+    """The policy's mode, or its samples at the exploration scale it was saved with."""
+    instruction: Literal["own", "blank", "other_task"] = "own"
+    """Language probe: what the policy is told."""
+    seed: int = 0
+    """Seed of a sampled decoding."""
+    workers: int = 2
+    """Rollout processes; 0 runs everything in this one."""
+    slots: int = 16
+    """Environment slots per process."""
+    env: LiberoConfig = field(default_factory=LiberoConfig)
+    """The environment. Images or object poses are given as the policy needs them."""
+    output: Path | None = None
+    """Write the full result, episode by episode, to this JSON file."""
+    json: bool = False
+    """Print the result as one JSON object on standard output."""
+
+
+def run(config: Config) -> int:
+    if config.placements < 1:
+        raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
+    chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
+    policy = load_policy(config.policy)
+    env = replace(config.env, images=bool(policy.spec.cameras), state_tokens=policy.privileged)
+    check_compatible(policy.spec, env.spec)
+    setup = Setup(
+        chosen,
+        config.placement_kind,
+        tuple(range(config.placements)),
+        config.decoding,
+        config.instruction,
+        config.seed,
+    )
+    progress = TerminalProgress()
+    with progress.stage("composing scenes (once)", len(chosen)) as step:
+        for task in chosen:
+            env.prepare([task], [r.placement for r in setup.requests() if r.task == task])
+            step(1)
+    with (
+        progress.stage("evaluating", len(setup.requests())) as step,
+        RolloutPool(env, policy, config.workers, config.slots) as pool,
+    ):
+        result = evaluate(
+            pool,
+            policy,
+            setup,
+            lambda s: protocol_card(s, env, policy),
+            policy_name=str(config.policy),
+            on_episode=lambda trajectory: step(1),
+        )
+    if config.output is not None:
+        result.save(config.output)
+    summary = result.summary()
+    if config.json:
+        emit_json(summary)
+        return 0
+    console = people()
+    for name, tally in summary["per_task"].items():
+        console.print(f"  {tally['successes']:>3}/{tally['episodes']:<3} {name}")
+    if summary["episodes"]:
+        console.print(
+            f"[bold]{100 * summary['success_rate']:.1f} %[/bold] "
+            f"[{100 * summary['low']:.1f}, {100 * summary['high']:.1f}] of {summary['episodes']} episodes, "
+            f"held {100 * summary['held_rate']:.1f} %, faults {summary['faults']}"
+        )
+    for name, value in result.protocol.describe():
+        console.print(f"  [dim]{name:<22}{value}[/dim]", highlight=False)
+    return 0

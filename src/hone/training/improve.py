@@ -1,0 +1,464 @@
+"""The main job: take a policy that half works and make it better by itself, then prove the gain.
+
+Read top to bottom, this is the whole system: demonstrations and cloning where there is no policy yet, evaluation
+before, GRPO (collect, reward, advantage, update), evaluation after, language probes, videos, summary. Every stage
+leaves a file in the run folder, so a run that is stopped at any moment goes on where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from hone.data.demonstrations import collect_demonstrations
+from hone.envs.libero.environment import LiberoConfig
+from hone.envs.libero.suites import task as find_task
+from hone.envs.libero.suites import tasks as suite_tasks
+from hone.errors import HoneError
+from hone.evaluation.progress import SILENT, Progress
+from hone.evaluation.protocol import source_commit
+from hone.evaluation.results import EvaluationResult, paired_difference
+from hone.evaluation.run_folder import RunFolder, RunLog, read_json, write_json
+from hone.evaluation.runner import Setup, evaluate, protocol_card
+from hone.evaluation.videos import record_videos
+from hone.policies import load_policy
+from hone.policies.learned import LearnedPolicy
+from hone.policies.small import SmallPolicyConfig
+from hone.rewards import build_reward
+from hone.seeding import derive_seed, torch_generator
+from hone.training.advantages import GroupStats, group_relative_advantages, spread_over_decisions
+from hone.training.behavior_cloning import BehaviorCloningConfig, clone
+from hone.training.checkpoint import load_latest, save_checkpoint
+from hone.training.decisions import DecisionBatch
+from hone.training.grpo import GRPO, GRPOConfig
+from hone.training.rollout import EpisodeRequest, Trajectory, join_inputs
+from hone.training.workers import RolloutPool
+from hone.types import Placement, Task
+
+log = logging.getLogger(__name__)
+
+TALLY = ("success_rate", "successes", "episodes", "low", "high", "held_rate", "faults")
+VALIDATION_SEEDS = range(0, 128)
+"""Sampled placements the curve during training is measured on; never trained on."""
+TRAINING_SEEDS = range(128, 2048)
+"""Sampled placements demonstrations and rollouts start from."""
+
+
+@dataclass(frozen=True)
+class ImproveConfig:
+    """One run of `hone improve`. The defaults are the recipe of the demo."""
+
+    output: Path = Path("runs/improve")
+    """Folder of the run. A run that was stopped goes on when the same command is given again."""
+    suite: str = "libero_object"
+    """Benchmark suite."""
+    tasks: tuple[int, ...] = ()
+    """Task numbers within the suite; all of them if none is given."""
+    policy: Path | None = None
+    """Folder of a policy to start from. Without one, a small policy is cloned from demonstrations first."""
+    demos: int = 3
+    """Scripted demonstrations per task to clone from."""
+    demo_noise: float = 0.0
+    """Noise injected while demonstrating (labels stay clean), so that the clone also sees states off the path."""
+    seed: int = 0
+    """Seeds everything: weights, demonstrations, placements, exploration."""
+    iterations: int = 30
+    """GRPO updates."""
+    groups: int = 9
+    """Groups per update, spread evenly over the tasks. A group is one task at one placement."""
+    group_size: int = 8
+    """Episodes per group."""
+    exploration: float = 0.1
+    """Noise scale of the first update's episodes."""
+    final_exploration: float = 0.05
+    """Noise scale of the last update's episodes; in between it falls linearly."""
+    reward: str = "success"
+    """What an episode is worth; see `hone.rewards`."""
+    train_encoder: bool = False
+    """Train the image encoder in RL too. Frozen, features are stored once and updates cost almost nothing."""
+    train_step_cap: int = 180
+    """Control steps of a training episode. Evaluation keeps the suite's own cap."""
+    workers: int = 2
+    """Rollout processes; 0 runs everything in this one."""
+    slots: int = 36
+    """Environment slots per process."""
+    evaluate_every: int = 5
+    """Updates between two measurements of the curve."""
+    curve_placements: int = 20
+    """Validation placements per task for each point of the curve."""
+    final_placements: int = 50
+    """Official initial states per task for the evaluation before and after."""
+    probe_placements: int = 20
+    """Official initial states per task for each language probe."""
+    network: SmallPolicyConfig = field(default_factory=SmallPolicyConfig)
+    """The policy that is cloned where none is given."""
+    clone: BehaviorCloningConfig = field(default_factory=BehaviorCloningConfig)
+    """Behaviour cloning."""
+    grpo: GRPOConfig = field(default_factory=GRPOConfig)
+    """The policy update."""
+    env: LiberoConfig = field(default_factory=LiberoConfig)
+    """The environment the policy is evaluated in; training runs it with `physics="sleep"`."""
+
+    def __post_init__(self) -> None:
+        for name in ("demos", "iterations", "groups", "group_size", "slots", "evaluate_every", "train_step_cap"):
+            if getattr(self, name) < 1:
+                raise HoneError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.group_size < 2:
+            raise HoneError("group_size is 1, but a group-relative advantage needs at least 2 episodes per group.")
+        if not self.exploration >= self.final_exploration > 0:
+            raise HoneError(
+                f"exploration {self.exploration} must not be below final_exploration {self.final_exploration} > 0."
+            )
+
+    @property
+    def chosen_tasks(self) -> tuple[Task, ...]:
+        if not self.tasks:
+            return suite_tasks(self.suite)
+        return tuple(find_task(self.suite, index) for index in self.tasks)
+
+    @property
+    def evaluation_env(self) -> LiberoConfig:
+        privileged = self.network.inputs == "state" and self.policy is None
+        return replace(self.env, images=not privileged, state_tokens=privileged or self.env.state_tokens)
+
+    @property
+    def training_env(self) -> LiberoConfig:
+        return replace(self.evaluation_env, physics="sleep", step_cap=self.train_step_cap)
+
+    def exploration_at(self, iteration: int) -> float:
+        done = iteration / max(self.iterations - 1, 1)
+        return self.exploration + done * (self.final_exploration - self.exploration)
+
+
+def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any]:
+    """Run the whole job in `config.output`, or what is left of it, and return the content of `summary.json`."""
+    run = RunFolder(config.output)
+    _open_run(run, config)
+    clock = _Clock(run)
+    tasks = config.chosen_tasks
+
+    with progress.stage("composing scenes (once)", len(tasks)) as step:
+        for task in tasks:
+            config.evaluation_env.prepare([task])
+            step(1)
+
+    policy = _starting_policy(config, run, tasks, progress)
+    official = Setup(tasks, "official", tuple(range(config.final_placements)), seed=config.seed)
+    before = _evaluated(config, run.evaluation_before, policy, official, "before", progress)
+    _record(config, run, policy, tasks, "before", progress)
+
+    policy, counts = _train(config, run, policy, tasks, clock, progress)
+
+    after = _evaluated(config, run.evaluation_after, policy, official, "after", progress)
+    _record(config, run, policy, tasks, "after", progress)
+    probes = _probed(config, run, policy, replace(official, placements=tuple(range(config.probe_placements))), progress)
+
+    summary = {
+        "before": before.summary(),
+        "after": after.summary(),
+        "paired_difference": asdict(paired_difference(before, after, config.seed)),
+        "probes": probes,
+        "minutes": clock.minutes(),
+        **counts,
+        "faults": counts["faults"] + before.summary()["faults"] + after.summary()["faults"],
+        "seed": config.seed,
+        "demonstrations_per_task": 0 if config.policy else config.demos,
+        "protocol": after.protocol.to_json(),
+        "commit": source_commit(),
+    }
+    write_json(run.summary, summary)
+    return summary
+
+
+# ---------------------------------------------------------------------------------------------------------- training
+
+
+def _train(
+    config: ImproveConfig,
+    run: RunFolder,
+    policy: LearnedPolicy,
+    tasks: Sequence[Task],
+    clock: _Clock,
+    progress: Progress,
+) -> tuple[LearnedPolicy, dict[str, int]]:
+    """GRPO from the last checkpoint, or from the start."""
+    checkpoint = load_latest(run.path)
+    if checkpoint is not None:
+        policy = load_policy(checkpoint.policy_folder)
+    policy.train_encoder = config.train_encoder
+    grpo = GRPO(policy, config.grpo)
+    counts = {"rollouts": 0, "env_steps": 0, "faults": 0}
+    first = 0
+    if checkpoint is not None:
+        first = checkpoint.iteration
+        grpo.load_state_dict({"tensors": checkpoint.tensors, "learning_rate": checkpoint.state["learning_rate"]})
+        counts = checkpoint.state["counts"]
+    if first == config.iterations:
+        return policy, counts
+
+    reward = build_reward(config.reward)
+    validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
+    with (
+        RolloutPool(config.training_env, policy, config.workers, config.slots) as pool,
+        RunLog(run, resume_after=first if checkpoint else None) as run_log,
+        progress.stage("improving (GRPO)", config.iterations, first) as step,
+    ):
+        if first == 0:
+            _curve_point(config, pool, policy, validation, 0, counts, clock, run_log)
+        for iteration in range(first + 1, config.iterations + 1):
+            policy.exploration = config.exploration_at(iteration - 1)
+            trajectories = pool.collect(
+                training_requests(config, tasks, iteration),
+                keep="observations" if config.train_encoder else "features",
+            )
+            valid = [t for t in trajectories if t.status != "error"]
+            batch, stats = decision_batch(valid, torch.from_numpy(reward(valid)))
+            metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
+
+            counts = {
+                "rollouts": counts["rollouts"] + len(valid),
+                "env_steps": counts["env_steps"] + sum(t.steps for t in valid),
+                "faults": counts["faults"] + len(trajectories) - len(valid),
+            }
+            success = float(np.mean([t.success for t in valid]))
+            run_log.training(
+                {
+                    "iteration": iteration,
+                    **counts,
+                    "minutes": clock.minutes(),
+                    "train_success": success,
+                    "reward_mean": stats.reward_mean,
+                    "dead_groups": stats.dead_groups,
+                    "alive_groups": stats.groups - stats.dead_groups,
+                    "exploration": policy.exploration,
+                    "lr": metrics.pop("learning_rate"),
+                    **metrics,
+                }
+            )
+            if iteration % config.evaluate_every == 0 or iteration == config.iterations:
+                _curve_point(config, pool, policy, validation, iteration, counts, clock, run_log)
+            state = grpo.state_dict()
+            save_checkpoint(
+                run.path,
+                iteration,
+                policy,
+                tensors=state["tensors"],
+                state={"learning_rate": state["learning_rate"], "counts": counts},
+            )
+            clock.save()
+            step(1, f"sampled success {success:.0%}")
+    return policy, counts
+
+
+def training_requests(config: ImproveConfig, tasks: Sequence[Task], iteration: int) -> list[EpisodeRequest]:
+    """`groups` x `group_size` episodes: the tasks in turn, each group at a training placement of its own."""
+    requests = []
+    for group in range(config.groups):
+        task = tasks[((iteration - 1) * config.groups + group) % len(tasks)]
+        drawn = derive_seed(config.seed, "placement", iteration, group)
+        placement = Placement("sampled", TRAINING_SEEDS[drawn % len(TRAINING_SEEDS)])
+        for member in range(config.group_size):
+            seed = derive_seed(config.seed, "episode", iteration, group, member)
+            requests.append(EpisodeRequest(len(requests), task, placement, seed, group))
+    return requests
+
+
+def decision_batch(trajectories: Sequence[Trajectory], rewards: torch.Tensor) -> tuple[DecisionBatch, GroupStats]:
+    """Every decision of every episode, with its episode's group-relative advantage."""
+    groups = torch.tensor([t.request.group for t in trajectories])
+    advantages, alive, stats = group_relative_advantages(rewards, groups)
+    episodes = torch.repeat_interleave(
+        torch.arange(len(trajectories)), torch.tensor([t.decisions for t in trajectories])
+    )
+    per_decision, weights = spread_over_decisions(advantages, alive, episodes)
+    candidates = [t.candidate for t in trajectories if t.candidate is not None]
+    batch = DecisionBatch(
+        inputs=join_inputs([t.inputs for t in trajectories]),  # type: ignore[arg-type]
+        candidate=type(candidates[0])(
+            torch.cat([c.chunk for c in candidates]), torch.cat([c.sample for c in candidates])
+        ),
+        old_log_prob=torch.cat([t.log_prob for t in trajectories if t.log_prob is not None]),
+        advantages=per_decision,
+        weights=weights,
+    )
+    return batch, stats
+
+
+def _curve_point(
+    config: ImproveConfig,
+    pool: RolloutPool,
+    policy: LearnedPolicy,
+    setup: Setup,
+    iteration: int,
+    counts: dict[str, int],
+    clock: _Clock,
+    run_log: RunLog,
+) -> None:
+    """One point of the greedy success curve, on validation placements in the training environment."""
+    result = evaluate(
+        pool, policy, setup, lambda s: protocol_card(s, config.training_env, policy), policy_name="training", hold=False
+    ).summary()
+    run_log.evaluation(
+        {
+            "iteration": iteration,
+            "rollouts": counts["rollouts"],
+            "env_steps": counts["env_steps"],
+            "minutes": clock.minutes(),
+            "mode": "greedy",
+            **{key: result[key] for key in TALLY},
+            "per_task": result["per_task"],
+        }
+    )
+
+
+# ------------------------------------------------------------------------------------------- before and after training
+
+
+def _starting_policy(config: ImproveConfig, run: RunFolder, tasks: Sequence[Task], progress: Progress) -> LearnedPolicy:
+    """The given policy; else one cloned from demonstrations, which are made first."""
+    if config.policy is not None:
+        return load_policy(config.policy)
+    folder = run.path / "clone"
+    if folder.exists():
+        return load_policy(folder)
+    with progress.stage("demonstrating", config.demos * len(tasks)) as step:
+        env = replace(config.evaluation_env, stop_at_success=False).build(config.slots)
+        try:
+            episodes = collect_demonstrations(
+                env,
+                tasks,
+                per_task=config.demos,
+                seed=config.seed,
+                noise=config.demo_noise,
+                on_progress=lambda episode: step(1 if episode.status == "success" else 0),
+            )
+        finally:
+            env.close()
+    policy = config.network.build(derive_seed(config.seed, "weights") % 2**31)
+    policy.exploration = config.exploration
+    with progress.stage("cloning", config.clone.steps) as step:
+        clone(
+            policy,
+            episodes,
+            config.clone,
+            torch_generator(config.seed, "clone"),
+            on_step=lambda done: step(1, f"loss {done.loss:.4f}"),
+        )
+    policy.save_pretrained(folder)
+    return policy
+
+
+def _evaluated(
+    config: ImproveConfig,
+    path: Path,
+    policy: LearnedPolicy,
+    setup: Setup,
+    when: Literal["before", "after"],
+    progress: Progress,
+) -> EvaluationResult:
+    """The evaluation on official initial states, done once and kept in the run folder."""
+    if path.exists():
+        return EvaluationResult.load(path)
+    env = config.evaluation_env
+    with (
+        progress.stage(f"evaluating {when}", len(setup.tasks) * len(setup.placements)) as step,
+        RolloutPool(env, policy, config.workers, config.slots) as pool,
+    ):
+        result = evaluate(
+            pool,
+            policy,
+            setup,
+            lambda s: protocol_card(s, env, policy),
+            policy_name=f"{policy.name}, {when} training",
+            on_episode=lambda trajectory: step(1),
+        )
+    result.save(path)
+    return result
+
+
+def _probed(
+    config: ImproveConfig, run: RunFolder, policy: LearnedPolicy, setup: Setup, progress: Progress
+) -> dict[str, Any]:
+    """Success with a blank and with another task's instruction. A policy that ignores its instruction is not a VLA."""
+    if run.probes.exists():
+        return read_json(run.probes)
+    probes: dict[str, Any] = {}
+    env = config.evaluation_env
+    with (
+        progress.stage("language probes", 3 * len(setup.tasks) * len(setup.placements)) as step,
+        RolloutPool(env, policy, config.workers, config.slots) as pool,
+    ):
+        for name, instruction in (("normal", "own"), ("blank", "blank"), ("other_task", "other_task")):
+            asked = replace(setup, instruction=instruction)
+            result = evaluate(
+                pool, policy, asked, lambda s: protocol_card(s, env, policy), on_episode=lambda trajectory: step(1)
+            ).summary()
+            probes[name] = {key: result[key] for key in TALLY}
+    write_json(run.probes, probes)
+    return probes
+
+
+def _record(
+    config: ImproveConfig,
+    run: RunFolder,
+    policy: LearnedPolicy,
+    tasks: Sequence[Task],
+    when: Literal["before", "after"],
+    progress: Progress,
+) -> None:
+    """One video per task (at most three), always from official initial state 0: not chosen by how it went."""
+    shown = tasks[:3]
+    with progress.stage(f"filming {when}", len(shown)) as step:
+        record_videos(
+            run, config.evaluation_env, policy, shown, Placement("official", 0), when, on_video=lambda: step(1)
+        )
+
+
+# ----------------------------------------------------------------------------------------------------------- run folder
+
+
+def _open_run(run: RunFolder, config: ImproveConfig) -> None:
+    """Start the folder, or check that it holds a run of the same configuration."""
+    resolved = _plain(asdict(config))
+    if run.config.exists():
+        found = read_json(run.config)
+        differing = sorted(key for key in resolved if found.get(key) != resolved[key])
+        if differing:
+            raise HoneError(
+                f"'{run.path}' holds a run with other settings ({', '.join(differing)}). "
+                "Give another --output, or delete the folder."
+            )
+        return
+    if run.path.exists() and any(run.path.iterdir()):
+        raise HoneError(f"'{run.path}' is not empty and holds no run. Give another --output.")
+    write_json(run.config, resolved)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+class _Clock:
+    """Wall time spent on the run, over all its restarts."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._path = run.path / "clock.json"
+        self._earlier = float(read_json(self._path)["minutes"]) if self._path.exists() else 0.0
+        self._started = time.monotonic()
+
+    def minutes(self) -> float:
+        return self._earlier + (time.monotonic() - self._started) / 60
+
+    def save(self) -> None:
+        write_json(self._path, {"minutes": self.minutes()})

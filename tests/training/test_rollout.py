@@ -1,0 +1,104 @@
+"""One loop for every episode: nothing lost, nothing counted twice, noise independent of the batch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hone.policies.base import Features
+from hone.policies.small import SmallPolicyConfig
+from hone.specs import SpecMismatchError
+from hone.training.rollout import EpisodeRequest, observation_rows, rollout
+from hone.types import Observation, Placement
+from tests.training.toy_environment import CAP, TASKS, ToyConfig, ToyEnvironment, forward_policy
+
+
+def requests(count: int, placement: int = 0, **more) -> list[EpisodeRequest]:
+    return [EpisodeRequest(i, TASKS[i % 2], Placement("sampled", placement + i), seed=i, **more) for i in range(count)]
+
+
+def test_every_request_gives_one_trajectory_with_the_right_length():
+    env = ToyConfig().build(3)
+    trajectories = list(rollout(env, forward_policy(speed=0.5), requests(7, greedy=True)))
+    assert sorted(t.request.episode_id for t in trajectories) == list(range(7))
+    for t in trajectories:
+        start = t.request.placement.index / 10
+        assert t.success
+        assert t.steps == int(np.ceil((3.0 - start) / 0.5 - 1e-9))
+        assert t.executed.sum() == t.steps
+        assert t.inputs is None
+
+
+def test_a_policy_too_slow_for_the_cap_fails():
+    trajectories = list(rollout(ToyConfig().build(2), forward_policy(speed=0.1), requests(2, greedy=True)))
+    assert [(t.status, t.steps) for t in trajectories] == [("failure", CAP)] * 2
+
+
+def test_divergence_is_tried_again_and_then_the_policys_failure():
+    calls = []
+    env = ToyConfig().build(2)
+    reset = env.reset
+    env.reset = lambda slots, tasks, placements: (calls.append(len(slots)), reset(slots, tasks, placements))[1]
+    (trajectory,) = rollout(env, forward_policy(speed=0.5), requests(1, placement=99, greedy=True))
+    assert trajectory.status == "failure"
+    assert trajectory.fault == "simulation diverged"
+    assert calls == [1, 1]
+
+
+def state_policy():
+    policy = SmallPolicyConfig(inputs="state", chunk_length=4).build(0)
+    policy.fit_normalization(observation(20))
+    return policy
+
+
+def observation(rows: int) -> Observation:
+    generator = np.random.default_rng(0)
+    state = generator.normal(size=(rows, 10, 11)).astype(np.float32)
+    return Observation(generator.normal(size=(rows, 8)).astype(np.float32), ("go",) * rows, state=state)
+
+
+class StateToy(ToyEnvironment):
+    """The toy environment with state tokens, for a policy that has a likelihood."""
+
+    def __init__(self, num_slots: int, spec) -> None:
+        super().__init__(ToyConfig(), num_slots)
+        self.spec = spec
+
+    def observe(self, slots):
+        seen = super().observe(slots)
+        state = np.zeros((len(slots), 10, 11), np.float32)
+        state[:, 0, 0], state[:, 0, 9:] = seen.proprio[:, 0], 1
+        return Observation(seen.proprio, seen.instructions, state=state)
+
+
+@pytest.mark.parametrize("keep", ["features", "observations"])
+def test_what_is_kept_reproduces_the_log_probabilities(keep):
+    policy = state_policy()
+    env = StateToy(3, policy.spec)
+    for t in rollout(env, policy, requests(4), keep=keep):
+        features = t.inputs if isinstance(t.inputs, Features) else policy.encode(t.inputs)
+        assert len(features) == t.decisions
+        again = policy.log_prob(features, t.candidate).total
+        torch.testing.assert_close(again, t.log_prob, atol=1e-4, rtol=1e-5)
+
+
+def test_an_episode_does_not_depend_on_its_neighbours():
+    policy = state_policy()
+    alone = {t.request.episode_id: t for t in rollout(StateToy(1, policy.spec), policy, requests(5), keep="features")}
+    batched = {t.request.episode_id: t for t in rollout(StateToy(4, policy.spec), policy, requests(5), keep="features")}
+    for episode, trajectory in alone.items():
+        torch.testing.assert_close(trajectory.candidate.sample, batched[episode].candidate.sample, atol=1e-5, rtol=1e-5)
+        assert trajectory.steps == batched[episode].steps
+
+
+def test_differing_specs_stop_before_the_first_step():
+    with pytest.raises(SpecMismatchError, match="state_tokens"):
+        list(rollout(ToyConfig().build(1), state_policy(), requests(1)))
+
+
+def test_observation_rows_keep_every_part():
+    rows = observation_rows(observation(5), slice(1, 3))
+    assert len(rows) == 2
+    assert rows.state.shape == (2, 10, 11)
+    assert rows.images is None
