@@ -98,17 +98,20 @@ def detectable_difference(
         difference = (z_confidence + z_power) sqrt(discordance / episodes)
 
     `discordance` is the share of placements on which the two policies are expected to disagree. At the defaults:
-    12.5 points for 100 pairs, 5.6 for 500.
+    12.5 points for 100 pairs, 5.6 for 500. More than 1 means that no difference could be shown.
     """
     if episodes <= 0:
-        return 1.0
+        return math.inf
     z = NormalDist().inv_cdf(0.5 + confidence / 2) + NormalDist().inv_cdf(power)
-    return min(1.0, z * math.sqrt(discordance / episodes))
+    return z * math.sqrt(discordance / episodes)
 
 
 def verdict(difference: Difference) -> Verdict:
     """ "win" or "loss" only if the interval excludes zero and the difference is one this many pairs can show."""
-    if abs(difference.mean) < detectable_difference(difference.pairs):
+    # The policies disagree at least as often as their rates differ. This matters for a few pairs that all agree, where
+    # the bootstrap has no spread to go by.
+    discordance = max(0.2, abs(difference.mean))
+    if abs(difference.mean) < detectable_difference(difference.pairs, discordance=discordance):
         return "inconclusive"
     if difference.low > 0:
         return "win"
