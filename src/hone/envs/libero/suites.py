@@ -5,6 +5,7 @@ Listing tasks reads hf-libero's task map and file names only; neither robosuite 
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import logging
@@ -55,7 +56,7 @@ def task(suite: str, which: int | str) -> Task:
         for candidate in known:
             if candidate.name == which:
                 return candidate
-        raise unknown_name(f"task of suite '{suite}'", which, [candidate.name for candidate in known])
+        raise unknown_name(f"{suite} task", which, [candidate.name for candidate in known])
     index = int(which)
     if not 0 <= index < len(known):
         raise HoneError(f"suite '{suite}' has tasks 0-{len(known) - 1}, not {index}.")
@@ -125,9 +126,9 @@ def _convert(source: Path) -> np.ndarray:
     import torch
 
     # Where NumPy keeps the functions that rebuild an array depends on its version.
-    core = getattr(np, "_core", None) or np.core
+    numpy_core = importlib.import_module("numpy._core" if hasattr(np, "_core") else "numpy.core")
     allowed = [
-        (core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
+        (numpy_core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
         np.ndarray,
         np.dtype,
         type(np.dtype(np.float64)),

@@ -8,10 +8,10 @@ did. Lengths in metres, angles in radians.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
-from hone.envs.libero.standins.objects import Region
+from hone.envs.libero.standins.objects import Placing, Region
 from hone.envs.libero.standins.shapes import (
     UPRIGHT,
     Painted,
@@ -60,23 +60,24 @@ class Part:
     burner: Burner | None = None
 
 
+FURNITURE = Placing(bottom=-0.045, top=0.045, radius=0.045)
+
+
 @dataclass(frozen=True)
 class Fixture:
-    """Its tree of bodies, and the heights and radius LIBERO's samplers place it by (m)."""
+    """Its tree of bodies, what LIBERO's samplers place it by, and the materials of its asset section."""
 
     base: Part
-    bottom: float = -0.045
-    top: float = 0.045
-    radius: float = 0.045
-    materials: tuple[str, ...] = field(default=())
+    placing: Placing = FURNITURE
+    materials: tuple[str, ...] = ()
 
 
-WOOD: Rgba = (1.0, 1.0, 1.0, 1)
-FRONT: Rgba = (0.58, 0.36, 0.18, 1)
-DRAWER: Rgba = (0.70, 0.50, 0.30, 1)
-METAL: Rgba = (0.80, 0.80, 0.82, 1)
-BLACK: Rgba = (0.08, 0.08, 0.09, 1)
-KNOB: Rgba = (0.15, 0.15, 0.17, 1)
+WOOD: Rgba = (1.0, 1.0, 1.0, 1.0)
+FRONT: Rgba = (0.58, 0.36, 0.18, 1.0)
+DRAWER: Rgba = (0.70, 0.50, 0.30, 1.0)
+METAL: Rgba = (0.80, 0.80, 0.82, 1.0)
+BLACK: Rgba = (0.08, 0.08, 0.09, 1.0)
+KNOB: Rgba = (0.15, 0.15, 0.17, 1.0)
 
 ON_ITS_SIDE: Quaternion = (0.70711, 0.0, 0.70711, 0.0)
 """LIBERO's drawer sites are turned by a right angle about y; their sizes are given in that frame."""

@@ -35,48 +35,55 @@ class Region:
 
 
 @dataclass(frozen=True)
+class Placing:
+    """What LIBERO's samplers place an object by: heights of its bottom and top, and its radius (x = y), in metres."""
+
+    bottom: float = -0.06
+    top: float = 0.04
+    radius: float = 0.025
+
+
+@dataclass(frozen=True)
 class StandIn:
-    """A movable object. LIBERO's samplers place it by `bottom` and `top` (heights, m) and `radius` (x = y, m)."""
+    """A movable object."""
 
     collision: tuple[Solid, ...]
     visual: tuple[Painted, ...]
     mass: float
-    bottom: float = -0.06
-    top: float = 0.04
-    radius: float = 0.025
+    placing: Placing = Placing()
     regions: tuple[Region, ...] = ()
     pos: Vector = (0.0, 0.0, 0.0)
 
 
-WHITE: Rgba = (0.95, 0.95, 0.95, 1)
-RED: Rgba = (0.85, 0.08, 0.08, 1)
-GREEN: Rgba = (0.12, 0.55, 0.18, 1)
-BLUE: Rgba = (0.10, 0.28, 0.80, 1)
-SKY: Rgba = (0.55, 0.78, 0.95, 1)
-YELLOW: Rgba = (0.97, 0.85, 0.20, 1)
-ORANGE: Rgba = (0.98, 0.52, 0.06, 1)
-DARK_RED: Rgba = (0.48, 0.03, 0.06, 1)
-MAROON: Rgba = (0.22, 0.07, 0.06, 1)
-BROWN: Rgba = (0.33, 0.18, 0.09, 1)
-PALE_GREEN: Rgba = (0.78, 0.88, 0.50, 1)
-TEAL: Rgba = (0.03, 0.50, 0.56, 1)
-PURPLE: Rgba = (0.45, 0.15, 0.60, 1)
-STEEL: Rgba = (0.70, 0.71, 0.74, 1)
-WICKER: Rgba = (0.76, 0.57, 0.33, 1)
-NEAR_BLACK: Rgba = (0.07, 0.07, 0.08, 1)
-CHARCOAL: Rgba = (0.20, 0.20, 0.22, 1)
-BEIGE: Rgba = (0.90, 0.80, 0.62, 1)
+WHITE: Rgba = (0.95, 0.95, 0.95, 1.0)
+RED: Rgba = (0.85, 0.08, 0.08, 1.0)
+GREEN: Rgba = (0.12, 0.55, 0.18, 1.0)
+BLUE: Rgba = (0.10, 0.28, 0.80, 1.0)
+SKY: Rgba = (0.55, 0.78, 0.95, 1.0)
+YELLOW: Rgba = (0.97, 0.85, 0.20, 1.0)
+ORANGE: Rgba = (0.98, 0.52, 0.06, 1.0)
+DARK_RED: Rgba = (0.48, 0.03, 0.06, 1.0)
+MAROON: Rgba = (0.22, 0.07, 0.06, 1.0)
+BROWN: Rgba = (0.33, 0.18, 0.09, 1.0)
+PALE_GREEN: Rgba = (0.78, 0.88, 0.50, 1.0)
+TEAL: Rgba = (0.03, 0.50, 0.56, 1.0)
+PURPLE: Rgba = (0.45, 0.15, 0.60, 1.0)
+STEEL: Rgba = (0.70, 0.71, 0.74, 1.0)
+WICKER: Rgba = (0.76, 0.57, 0.33, 1.0)
+NEAR_BLACK: Rgba = (0.07, 0.07, 0.08, 1.0)
+CHARCOAL: Rgba = (0.20, 0.20, 0.22, 1.0)
+BEIGE: Rgba = (0.90, 0.80, 0.62, 1.0)
 
 
-def _packet(half: Vector, colour: Rgba, band: Rgba, mass: float, **sites: float) -> StandIn:
+def _packet(half: Vector, colour: Rgba, band: Rgba, mass: float, placing: Placing = Placing()) -> StandIn:
     """A flat box with a band of another colour around its middle."""
     x, y, z = half
     whole = box((-x, -y, -z), (x, y, z))
     middle = box((-0.4 * x, -y - 0.0004, -z - 0.0004), (0.4 * x, y + 0.0004, z + 0.0004))
-    return StandIn((whole,), paint(colour, whole) + paint(band, middle), mass, **sites)
+    return StandIn((whole,), paint(colour, whole) + paint(band, middle), mass, placing)
 
 
-def _can(colour: Rgba, band: Rgba, mass: float, **sites: float) -> StandIn:
+def _can(colour: Rgba, band: Rgba, mass: float, placing: Placing = Placing()) -> StandIn:
     """A can of 6 cm by 7.6 cm with a band and a steel lid."""
     radius, low, high, at = 0.0295, -0.0386, 0.0376, (0.0, -0.0035)
     looks = (
@@ -84,24 +91,24 @@ def _can(colour: Rgba, band: Rgba, mass: float, **sites: float) -> StandIn:
         + paint(band, cylinder(radius + 0.0004, -0.012, 0.012, "y", at))
         + paint(STEEL, cylinder(radius - 0.001, high - 0.004, high, "y", at))
     )
-    return StandIn(octagonal_prism(radius, low, high, "y", at), looks, mass, **sites)
+    return StandIn(octagonal_prism(radius, low, high, "y", at), looks, mass, placing)
 
 
-def _carton(colour: Rgba, band: Rgba, roof: Rgba, mass: float, **sites: float) -> StandIn:
+def _carton(colour: Rgba, band: Rgba, roof: Rgba, mass: float, placing: Placing = Placing()) -> StandIn:
     """A drink carton: a square column, a stepped roof, a ridge."""
     column = box((-0.0263, -0.0698, -0.0263), (0.0263, 0.0385, 0.0263))
     step = box((-0.0263, 0.0385, -0.0140), (0.0263, 0.0500, 0.0140))
     ridge = box((-0.0263, 0.0500, -0.0034), (0.0263, 0.0614, 0.0034))
     label = box((-0.0267, -0.035, -0.0267), (0.0267, 0.005, 0.0267))
     looks = paint(colour, column) + paint(band, label) + paint(roof, step, ridge)
-    return StandIn((column, step, ridge), looks, mass, **sites)
+    return StandIn((column, step, ridge), looks, mass, placing)
 
 
 def _bottle(
-    parts: tuple[Solid, ...], colours: tuple[Rgba, ...], label: Painted, mass: float, **sites: float
+    parts: tuple[Solid, ...], colours: tuple[Rgba, ...], label: Painted, mass: float, placing: Placing = Placing()
 ) -> StandIn:
     looks = tuple(Painted(part, colour) for part, colour in zip(parts, colours, strict=True))
-    return StandIn(parts, (*looks, label), mass, **sites)
+    return StandIn(parts, (*looks, label), mass, placing)
 
 
 _ketchup = _bottle(
@@ -135,9 +142,7 @@ _bbq_sauce = _bottle(
     (MAROON, MAROON, YELLOW),
     Painted(box((-0.0239, -0.0149, -0.044), (0.0239, 0.0149, -0.014)), YELLOW),
     mass=0.0122,
-    bottom=-0.06,
-    top=0.06,
-    radius=0.015,
+    placing=Placing(top=0.06, radius=0.015),
 )
 
 
@@ -151,7 +156,7 @@ def _basket() -> StandIn:
         slab(math.pi / 2, 0.0691, 0.0818, slope=lean_y, length=0.1274, width=0.1448, thickness=0.0133),
         slab(-math.pi / 2, 0.0686, 0.0818, slope=lean_y, length=0.1274, width=0.1448, thickness=0.0133),
     )
-    rim: Rgba = (0.60, 0.40, 0.20, 1)
+    rim: Rgba = (0.60, 0.40, 0.20, 1.0)
     looks = paint(rim, floor) + paint(WICKER, *walls)
     inside = Region("contain_region", (0.06108, 0.06108, 0.06949), (0.0, 0.0, 0.07185), (0.0, 0.0, 0.0, 1.0))
     return StandIn((floor, *walls), looks, mass=0.1361, regions=(inside,))
@@ -159,22 +164,23 @@ def _basket() -> StandIn:
 
 def _black_bowl() -> StandIn:
     """A floor, a shallow lower tier and a steep upper one whose 2.6 mm rim a parallel gripper can pinch."""
-    floor = box((-0.0215, -0.0215, 0.0016), (0.0215, 0.0215, 0.0068))
-    lower = ring(12, 0.0336, 0.0098, slope=math.radians(30), length=0.0238, width=0.0225, thickness=0.0016)
+    floor = box((-0.0225, -0.0225, 0.0016), (0.0225, 0.0225, 0.0068))
+    lower = ring(12, 0.0336, 0.0098, slope=math.radians(30), length=0.0238, width=0.0225, thickness=0.0014)
     upper = ring(12, 0.0467, 0.0337, slope=math.radians(75.3), length=0.0375, width=0.0268, thickness=0.0026)
     looks = paint(CHARCOAL, floor) + paint(NEAR_BLACK, *lower, *upper)
     return StandIn((floor, *lower, *upper), looks, mass=0.00559, pos=(0.0, -0.1, 0.0))
 
 
 def _plate() -> StandIn:
-    """A flat floor and a shallow rim, 13.6 cm across."""
+    """A flat floor and a shallow rim, 13.6 cm across.
+
+    Some stored initial states drop the bowl into the plate: how far they are pushed apart depends on these slabs.
+    """
     floor = box((-0.0340, -0.0340, -0.0025), (0.0340, 0.0340, 0.0061))
-    rim = ring(10, 0.0478, 0.0075, slope=math.radians(19.5), length=0.0383, width=0.0430, thickness=0.0051)
-    looks = paint(WHITE, floor, *rim) + paint(
-        (0.20, 0.45, 0.75, 1),
-        *ring(10, 0.0590, 0.0122, slope=math.radians(19.5), length=0.0150, width=0.0420, thickness=0.0051),
-    )
-    return StandIn((floor, *rim), looks, mass=0.0115)
+    slope = math.radians(19.5)
+    rim = ring(8, 0.0483, 0.0070, slope=slope, length=0.0383, width=0.0570, thickness=0.0051)
+    stripe = ring(8, 0.0607, 0.0116, slope=slope, length=0.0130, width=0.0560, thickness=0.0051)
+    return StandIn((floor, *rim), paint(WHITE, floor, *rim) + paint(BLUE, *stripe), mass=0.0115)
 
 
 def _ramekin() -> StandIn:
@@ -182,19 +188,21 @@ def _ramekin() -> StandIn:
     floor = box((-0.0270, -0.0270, 0.0007), (0.0270, 0.0270, 0.0073))
     wall = ring(12, 0.0380, 0.0219, slope=math.radians(81.4), length=0.0417, width=0.0232, thickness=0.0052)
     band = ring(12, 0.0413, 0.0400, slope=math.radians(81.4), length=0.0060, width=0.0236, thickness=0.0056)
-    looks = paint(BEIGE, floor, *wall) + paint((0.62, 0.42, 0.25, 1), *band)
+    looks = paint(BEIGE, floor, *wall) + paint((0.62, 0.42, 0.25, 1.0), *band)
     return StandIn((floor, *wall), looks, mass=0.00966)
 
 
 HOPE_OBJECTS: dict[str, StandIn] = {
-    "alphabet_soup": _can(TEAL, YELLOW, mass=0.0259, bottom=-0.04),
-    "tomato_sauce": _can(RED, GREEN, mass=0.0266),
-    "cream_cheese": _packet((0.0406, 0.0213, 0.0089), SKY, WHITE, 0.00619, bottom=-0.025, top=0.025, radius=0.03),
-    "butter": _packet((0.0381, 0.0198, 0.0087), YELLOW, WHITE, 0.00525, bottom=-0.02, top=0.02, radius=0.02),
-    "chocolate_pudding": _packet((0.0401, 0.0232, 0.0137), BROWN, (0.85, 0.70, 0.50, 1), 0.0102),
+    "alphabet_soup": _can(TEAL, YELLOW, 0.0259, Placing(bottom=-0.04)),
+    "tomato_sauce": _can(RED, GREEN, 0.0266),
+    "cream_cheese": _packet(
+        (0.0406, 0.0213, 0.0089), SKY, WHITE, 0.00619, Placing(bottom=-0.025, top=0.025, radius=0.03)
+    ),
+    "butter": _packet((0.0381, 0.0198, 0.0087), YELLOW, WHITE, 0.00525, Placing(bottom=-0.02, top=0.02, radius=0.02)),
+    "chocolate_pudding": _packet((0.0401, 0.0232, 0.0137), BROWN, (0.85, 0.70, 0.50, 1.0), 0.0102),
     "cookies": _packet((0.0310, 0.0413, 0.0094), PURPLE, YELLOW, 0.00964),
-    "milk": _carton(WHITE, BLUE, BLUE, mass=0.0317, radius=0.03),
-    "orange_juice": _carton(ORANGE, WHITE, ORANGE, mass=0.0317),
+    "milk": _carton(WHITE, BLUE, BLUE, 0.0317, Placing(radius=0.03)),
+    "orange_juice": _carton(ORANGE, WHITE, ORANGE, 0.0317),
     "ketchup": _ketchup,
     "salad_dressing": _salad_dressing,
     "bbq_sauce": _bbq_sauce,

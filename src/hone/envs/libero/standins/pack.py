@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from hone.envs.libero.standins.fixtures import ARTICULATED_OBJECTS, Fixture, Part
-from hone.envs.libero.standins.objects import HOPE_OBJECTS, SCANNED_OBJECTS, Region, StandIn
+from hone.envs.libero.standins.objects import HOPE_OBJECTS, SCANNED_OBJECTS, Placing, Region, StandIn
 from hone.envs.libero.standins.scenes import SCENES
 from hone.envs.libero.standins.shapes import Painted, Solid
 from hone.envs.libero.standins.textures import TEXTURES, png
@@ -38,14 +38,14 @@ def _object(name: str, stand_in: StandIn) -> Element:
     # Overlapping boxes count their overlap twice, so the density is what gives the right total.
     density = stand_in.mass / sum(solid.volume for solid in stand_in.collision)
     _collisions(body, stand_in.collision, GRIP | {"density": f"{density:.6g}"})
-    _placement_sites(outer, stand_in)
+    _placement_sites(outer, stand_in.placing)
     return root
 
 
 def _fixture(name: str, fixture: Fixture) -> Element:
     root, outer = _document(name, fixture.materials)
     _part(SubElement(outer, "body", name="object"), fixture.base)
-    _placement_sites(outer, fixture)
+    _placement_sites(outer, fixture.placing)
     return root
 
 
@@ -120,22 +120,15 @@ def _collisions(body: Element, solids: Iterable[Solid], attributes: dict[str, st
 
 
 def _geom(body: Element, solid: Solid, **attributes: str) -> None:
-    SubElement(
-        body,
-        "geom",
-        type=solid.kind,
-        size=_text(solid.size),
-        pos=_text(solid.pos),
-        quat=_text(solid.quat),
-        **attributes,
-    )
+    shape = {"type": solid.kind, "size": _text(solid.size), "pos": _text(solid.pos), "quat": _text(solid.quat)}
+    SubElement(body, "geom", shape | attributes)
 
 
-def _placement_sites(outer: Element, thing: StandIn | Fixture) -> None:
+def _placement_sites(outer: Element, placing: Placing) -> None:
     positions = {
-        "bottom_site": (0.0, 0.0, thing.bottom),
-        "top_site": (0.0, 0.0, thing.top),
-        "horizontal_radius_site": (thing.radius, thing.radius, 0.0),
+        "bottom_site": (0.0, 0.0, placing.bottom),
+        "top_site": (0.0, 0.0, placing.top),
+        "horizontal_radius_site": (placing.radius, placing.radius, 0.0),
     }
     for name, position in positions.items():
         SubElement(outer, "site", name=name, pos=_text(position), size="0.005", rgba="0 0 0 0")

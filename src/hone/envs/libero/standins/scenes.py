@@ -137,4 +137,4 @@ def _walls(world: Element) -> None:
 
 
 def _visual(parent: Element, **attributes: str) -> None:
-    SubElement(parent, "geom", contype="0", conaffinity="0", group="1", **attributes)
+    SubElement(parent, "geom", {"contype": "0", "conaffinity": "0", "group": "1"} | attributes)

@@ -89,7 +89,8 @@ def ring(
     """`count` slabs around the z axis: the wall of a bowl, a plate or a basket.
 
     Slab centres lie at `radius` and `height`. `slope` is the angle of the slab's outward climb from the horizontal, in
-    radians: 0 is a floor, pi/2 an upright wall. `length` (up the slope), `width` (around the axis), `thickness`: full extents.
+    radians: 0 is a floor, pi/2 an upright wall. `length` (up the slope), `width` (around the axis) and `thickness` are
+    full extents.
     """
     return tuple(
         slab(k * 2 * math.pi / count, radius, height, slope=slope, length=length, width=width, thickness=thickness)

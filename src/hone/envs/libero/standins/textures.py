@@ -59,7 +59,7 @@ TEXTURES: dict[str, UInt8[np.ndarray, "64 64 3"]] = {
     # LIBERO picks these two by the scene's style; the names are fixed.
     "light-gray-floor-tile": tiles((0.80, 0.80, 0.81), (0.62, 0.62, 0.64)),
     "light-gray-plaster": plaster((0.86, 0.86, 0.85)),
-    "table-wood": wood((0.82, 0.66, 0.46), (0.74, 0.57, 0.38)),
+    "table-wood": wood((0.85, 0.75, 0.63), (0.80, 0.69, 0.56)),
     "cabinet-wood": wood((0.40, 0.25, 0.13), (0.32, 0.19, 0.09)),
 }
 """Files textures/<name>.png."""
