@@ -1,16 +1,17 @@
 """The Panda's OSC_POSE controller as LIBERO runs it: constants read once from hf-libero, and the law itself in NumPy.
 
-Operational space control (Khatib 1987), as in robosuite 1.4.0: with x, R the gripper site's pose, J = [Jp; Jr] its Jacobian,
-M the arm's mass matrix, kd = 2 sqrt(kp),
+Operational space control (Khatib 1987), as in robosuite 1.4.0: with x, R the gripper site's pose, J = [Jp; Jr] its
+Jacobian, v, w its velocities, M the arm's mass matrix, kd = 2 sqrt(kp),
 
     f = kp (x_goal - x) - kd v        t = kp e(R_goal, R) - kd w        e = 1/2 sum_k R[:, k] x R_goal[:, k]
     tau = J^T [(Jp M^-1 Jp^T)^-1 f; (Jr M^-1 Jr^T)^-1 t] + bias + N^T M (10 (q_home - q) - 2 sqrt(10) qd)
     N = I - M^-1 J^T (J M^-1 J^T)^-1 J
 
-This file is the reference; `engine.c` does the same sums in C. Both are compared with hf-libero step by step in the tests.
-Three habits of the original are kept because trajectories depend on them: the rotation of an action is computed in single
-precision; an action without rotation keeps the previous goal orientation; and the first substep of an episode acts on the
-arm state cached when the controller was made (`RobotConstants.stale`), where the fingers are at 0 and nothing moves.
+This file is the reference; `engine.c` does the same sums in C. The tests compare both with hf-libero step by step.
+Three habits of the original are kept because trajectories depend on them: the rotation of an action is computed in
+single precision; an action without rotation keeps the previous goal orientation; and the first substep of an episode
+acts on the arm state cached when the controller was made (`RobotConstants.stale`), where the fingers are at 0 and
+nothing moves.
 """
 
 from __future__ import annotations
@@ -68,24 +69,24 @@ ROBOT_DTYPE = np.dtype(
 
 @dataclass(frozen=True)
 class ArmState:
-    """What the controller knows of the arm: gripper site pose (world, m), velocities, Jacobian [Jp; Jr], mass matrix."""
+    """What the controller sees of the arm: gripper site pose (world, m), velocities, Jacobian [Jp; Jr], mass matrix."""
 
-    position: Float64[np.ndarray, "3"]
+    position: Float64[np.ndarray, " 3"]
     rotation: Float64[np.ndarray, "3 3"]
-    linear_velocity: Float64[np.ndarray, "3"]
-    angular_velocity: Float64[np.ndarray, "3"]
+    linear_velocity: Float64[np.ndarray, " 3"]
+    angular_velocity: Float64[np.ndarray, " 3"]
     jacobian: Float64[np.ndarray, "6 7"]
     mass_matrix: Float64[np.ndarray, "7 7"]
-    qpos: Float64[np.ndarray, "7"]
-    qvel: Float64[np.ndarray, "7"]
+    qpos: Float64[np.ndarray, " 7"]
+    qvel: Float64[np.ndarray, " 7"]
 
 
 @dataclass(frozen=True)
 class RobotConstants:
     """Everything the controller needs of one arena, free of ids: names are resolved on a model by `bind`.
 
-    `look_substep`: hf-libero samples its observables (proprioception and pictures) after this many of the `substeps` of a
-    control step: 24 of 25 after `reset()` and one `set_init_state`, the start this project prescribes.
+    `look_substep`: hf-libero samples its observables (proprioception and pictures) after this many of the `substeps`
+    of a control step: 24 of 25 after `reset()` and one `set_init_state`, the start this project prescribes.
     """
 
     arm_joints: tuple[str, ...]
@@ -94,12 +95,12 @@ class RobotConstants:
     finger_actuators: tuple[str, ...]
     grip_site: str
     hand_body: str
-    home_qpos: Float64[np.ndarray, "7"]
-    action_scale: Float64[np.ndarray, "6"]
-    kp: Float64[np.ndarray, "6"]
-    kd: Float64[np.ndarray, "6"]
-    torque_low: Float64[np.ndarray, "7"]
-    torque_high: Float64[np.ndarray, "7"]
+    home_qpos: Float64[np.ndarray, " 7"]
+    action_scale: Float64[np.ndarray, " 6"]
+    kp: Float64[np.ndarray, " 6"]
+    kd: Float64[np.ndarray, " 6"]
+    torque_low: Float64[np.ndarray, " 7"]
+    torque_high: Float64[np.ndarray, " 7"]
     grip_speed: float
     initial_goal_rotation: Float64[np.ndarray, "3 3"]
     stale: ArmState
@@ -207,11 +208,11 @@ def read_arm(model: mujoco.MjModel, data: mujoco.MjData, robot: np.ndarray) -> A
     )
 
 
-def action_rotation(rotation_vector: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
+def action_rotation(rotation_vector: Float64[np.ndarray, " 3"]) -> Float64[np.ndarray, "3 3"]:
     """Rotation matrix of a rotation vector (rad) with robosuite's single-precision rounding (`quat2mat`).
 
-    The quaternion is cast to float32 and so are its products; only the diagonal is summed in float64. The dot product of the
-    quaternion with itself adds float32 products in float64 (what BLAS `sdot` does with four elements).
+    The quaternion is cast to float32 and so are its products; only the diagonal is summed in float64. The dot product
+    of the quaternion with itself adds float32 products in float64 (what BLAS `sdot` does with four elements).
     """
     angle = math.sqrt(float(rotation_vector @ rotation_vector))
     if angle == 0.0:
@@ -235,20 +236,19 @@ def action_rotation(rotation_vector: Float64[np.ndarray, "3"]) -> Float64[np.nda
 
 def orientation_error(
     goal: Float64[np.ndarray, "3 3"], current: Float64[np.ndarray, "3 3"]
-) -> Float64[np.ndarray, "3"]:
+) -> Float64[np.ndarray, " 3"]:
     """e = 1/2 sum_k current[:, k] x goal[:, k] (rad for small angles, world frame)."""
-    return 0.5 * (
-        np.cross(current[:, 0], goal[:, 0]) + np.cross(current[:, 1], goal[:, 1]) + np.cross(current[:, 2], goal[:, 2])
-    )
+    s = goal @ current.T  # the sum of cross products is the skew part of this matrix
+    return 0.5 * np.array([s[2, 1] - s[1, 2], s[0, 2] - s[2, 0], s[1, 0] - s[0, 1]])
 
 
 def osc_torques(
     arm: ArmState,
-    goal_position: Float64[np.ndarray, "3"],
+    goal_position: Float64[np.ndarray, " 3"],
     goal_rotation: Float64[np.ndarray, "3 3"],
-    bias: Float64[np.ndarray, "7"],
+    bias: Float64[np.ndarray, " 7"],
     robot: np.ndarray,
-) -> Float64[np.ndarray, "7"]:
+) -> Float64[np.ndarray, " 7"]:
     """Joint torques (N m) of the equation at the top of this file, before clipping to the actuators' range."""
     force = (goal_position - arm.position) * robot["kp"][:3] - arm.linear_velocity * robot["kd"][:3]
     error = orientation_error(goal_rotation, arm.rotation)
@@ -256,9 +256,9 @@ def osc_torques(
 
     jacobian, mass_matrix = arm.jacobian, arm.mass_matrix
     mass_inv = np.linalg.inv(mass_matrix)
-    lambda_full = np.linalg.pinv(jacobian @ mass_inv @ jacobian.T, rcond=1e-15)
-    lambda_position = np.linalg.pinv(jacobian[:3] @ mass_inv @ jacobian[:3].T, rcond=1e-15)
-    lambda_rotation = np.linalg.pinv(jacobian[3:] @ mass_inv @ jacobian[3:].T, rcond=1e-15)
+    lambda_inv = jacobian @ mass_inv @ jacobian.T
+    lambda_full = np.linalg.pinv(lambda_inv, rcond=1e-15)
+    lambda_position, lambda_rotation = np.linalg.pinv(np.stack([lambda_inv[:3, :3], lambda_inv[3:, 3:]]), rcond=1e-15)
     nullspace = np.eye(7) - (mass_inv @ jacobian.T @ lambda_full) @ jacobian
 
     wrench = np.concatenate([lambda_position @ force, lambda_rotation @ torque])

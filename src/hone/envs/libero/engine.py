@@ -1,19 +1,18 @@
 """Batched stepping of LIBERO scenes: `NativeStepper` (engine.c) and its reference `NumpyStepper`, one interface.
 
-One control step (20 Hz) is 25 physics steps of 2 ms, each `mj_step1` -> controller -> `mj_step2`. hf-libero does the same with
-two more forward passes per physics step and Python around them; they change nothing and are left out.
+One control step (20 Hz) is 25 physics steps of 2 ms, each `mj_step1` -> controller -> `mj_step2`. hf-libero does the
+same with two more forward passes per physics step and Python around them; they change nothing and are left out.
 
-A `Slot` is an episode in progress: MuJoCo's data plus one record of ours (`Slot.state`), so that a snapshot is a copy of both.
-Success is evaluated after every control step on what the last forward pass left, as hf-libero does.
+A `Slot` is an episode in progress: MuJoCo's data plus one record of ours (`Slot.state`), so that a snapshot is a copy
+of both. Success is evaluated after every control step on what the last forward pass left, as hf-libero does.
 """
 
 from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import mujoco
 import numpy as np
@@ -42,9 +41,9 @@ _BAD_NUMBER_WARNINGS = [
 def state_dtype(nq: int) -> np.dtype:
     """What a slot carries besides `MjData`; memory layout shared with `struct State` in engine.c.
 
-    `goal_*`, `grip` (two numbers in [-1, 1]) and `stale` are the controller's. `look_*` is what hf-libero's observables would
-    show: gripper site (m), hand orientation (w, x, y, z), fingers (m), and the `qpos` whose forward pass the picture shows.
-    `count`: control steps taken. `success`: goal reached after the last one. `touching`: see goals.py.
+    `goal_*`, `grip` (two numbers in [-1, 1]) and `stale` are the controller's. `look_*` is what hf-libero's observables
+    would show: gripper site (m), hand orientation (w, x, y, z), fingers (m), and the `qpos` whose forward pass the
+    picture shows. `count`: control steps taken. `success`: goal reached after the last one. `touching`: see goals.py.
     """
     return np.dtype(
         [
@@ -99,7 +98,7 @@ class Slot:
         )
 
     def reset(self, initial_state: Float64[np.ndarray, " S"]) -> None:
-        """Start an episode at a flattened simulation state (time, qpos, qvel), as hf-libero's `set_init_state` after a reset."""
+        """Start an episode at a flattened state (time, qpos, qvel), as hf-libero's `set_init_state` after a reset."""
         model, data = self.model, self.data
         if initial_state.shape != (1 + model.nq + model.nv,):
             raise HoneError(
@@ -145,7 +144,7 @@ class Slot:
         """Which literals of the goal hold, as the success check sees them."""
         return self.goal.truths(self.model, self.data, int(self.state["touching"]))
 
-    def proprio(self) -> Float64[np.ndarray, "8"]:
+    def proprio(self) -> Float64[np.ndarray, " 8"]:
         """End-effector position (m), axis-angle (rad) and finger joints (m), as hf-libero's observation shows them."""
         state = self.state
         return np.concatenate([state["look_position"], axis_angle(state["look_quat"]), state["look_fingers"]])
@@ -155,7 +154,7 @@ class Slot:
         self.state["look_quat"] = self.data.xquat[self.robot["hand_body"]]
         self.state["look_fingers"] = self.data.qpos[self.robot["finger_qpos"]]
 
-    def _control_step(self, action: Float64[np.ndarray, "7"]) -> None:
+    def _control_step(self, action: Float64[np.ndarray, " 7"]) -> None:
         """The body of `control_step` in engine.c."""
         model, data, robot, state = self.model, self.data, self.robot, self.state
         dofs, arm_actuators, finger_actuators = robot["arm_dof"], robot["arm_actuator"], robot["finger_actuator"]
@@ -182,7 +181,7 @@ class Slot:
             state["grip"] = np.clip(state["grip"] + grip_step, -1.0, 1.0)
             data.ctrl[finger_actuators] = robot["finger_bias"] + robot["finger_weight"] * state["grip"]
 
-            # Observations show this substep: poses of its forward pass (so qpos before integration), fingers after it.
+            # Observations show this substep: poses of its forward pass (qpos before integration), fingers after it.
             if substep == robot["look_substep"]:
                 state["look_qpos"] = data.qpos
             mujoco.mj_step2(model, data)
@@ -202,8 +201,9 @@ class Slot:
 class Stepped(NamedTuple):
     """Result of one `step` call on `n` slots.
 
-    `steps`: control steps taken. `success`: the goal was reached after some step of this call (after the last, if it stops at
-    success; `Slot.success` always tells about the last). `diverged`: the simulation produced numbers that are not finite.
+    `steps`: control steps taken. `success`: the goal was reached after some step of this call (`Slot.success` tells
+    about the last step). `diverged`: the simulation produced numbers that are not
+    finite; the slot must be reset.
     """
 
     steps: Int32[np.ndarray, " n"]
@@ -211,31 +211,11 @@ class Stepped(NamedTuple):
     diverged: Bool[np.ndarray, " n"]
 
 
-class Stepper(Protocol):
-    """Runs chunks of actions in slots. Slots are independent: the batch they are in does not change their future."""
-
-    def step(
-        self,
-        slots: Sequence[Slot],
-        chunks: Float[np.ndarray, "n H 7"],
-        max_steps: Int[np.ndarray, " n"],
-        stop_at_success: bool = True,
-    ) -> Stepped:
-        """Up to min(H, `max_steps[i]`) control steps in slot i; it stops early when it diverges and, if asked, at success."""
-        ...
-
-
-def build_stepper(engine: Engine = "native", num_threads: int = 1) -> Stepper:
-    """`native` is compiled at first use; `numpy` is the reference: same results within rounding, several times slower."""
-    if engine == "native":
-        return NativeStepper(num_threads)
-    if engine == "numpy":
-        return NumpyStepper()
-    raise unknown_name("engine", engine, ("native", "numpy"))
-
-
 class NativeStepper:
-    """Steps slots in C, on `num_threads` threads (started per call, so that processes may fork in between)."""
+    """Steps slots in C, on `num_threads` threads (started per call, so that processes may fork in between).
+
+    Slots are independent: neither the batch they are in nor the number of threads changes their future by a bit.
+    """
 
     def __init__(self, num_threads: int = 1) -> None:
         if num_threads < 1:
@@ -254,6 +234,7 @@ class NativeStepper:
         max_steps: Int[np.ndarray, " n"],
         stop_at_success: bool = True,
     ) -> Stepped:
+        """Up to min(H, `max_steps[i]`) control steps in slot i; it stops when it diverges and, if asked, at success."""
         chunks = _checked(slots, chunks, max_steps)
         n, horizon, _ = chunks.shape
         if n == 0:
@@ -280,6 +261,7 @@ class NumpyStepper:
         max_steps: Int[np.ndarray, " n"],
         stop_at_success: bool = True,
     ) -> Stepped:
+        """As `NativeStepper.step`."""
         chunks = _checked(slots, chunks, max_steps)
         result = _nothing_stepped(len(slots))
         for i, slot in enumerate(slots):
@@ -296,8 +278,20 @@ class NumpyStepper:
         return result
 
 
-def axis_angle(quat_wxyz: Float64[np.ndarray, "4"]) -> Float64[np.ndarray, "3"]:
-    """Rotation axis times angle (rad, 0 to 2 pi), without choosing the shorter way round: robosuite's `quat2axisangle`."""
+Stepper = NativeStepper | NumpyStepper
+
+
+def build_stepper(engine: Engine = "native", num_threads: int = 1) -> Stepper:
+    """`native` is compiled at first use; `numpy` is the reference: equal within rounding, several times slower."""
+    if engine == "native":
+        return NativeStepper(num_threads)
+    if engine == "numpy":
+        return NumpyStepper()
+    raise unknown_name("engine", engine, ("native", "numpy"))
+
+
+def axis_angle(quat_wxyz: Float64[np.ndarray, " 4"]) -> Float64[np.ndarray, " 3"]:
+    """Rotation axis times angle (rad, 0 to 2 pi), not the shorter way round: robosuite's `quat2axisangle`."""
     w = min(1.0, max(-1.0, float(quat_wxyz[0])))
     sine = np.sqrt(1.0 - w * w)
     if sine == 0.0:

@@ -1,17 +1,17 @@
 """LIBERO's success condition as data: a BDDL goal compiled to a few numbers that C and NumPy evaluate alike.
 
-A goal is a conjunction of atoms such as `(in milk_1 basket_1_contain_region)`. hf-libero evaluates them on what the last
-`mj_step` left behind: body and site poses and contacts are those before the last integration, joint positions those after.
-The rules below, oddities included, are hf-libero's (with p the position of a body, c, R, z a site's pose and half sizes):
+A goal is a conjunction of atoms such as `(in milk_1 basket_1_contain_region)`. hf-libero evaluates them on what the
+last `mj_step` left behind: body and site poses and contacts are those before the last integration, joint positions
+those after. The rules, oddities included, are hf-libero's (p: a body's position; c, R, z: a site's pose, half sizes):
 
     In(x, site)      c - |R z| - (0, 0, .01) < p(x) < c + |R z|
-    On(x, site)      d = R (p(x) - c):  z2 - .005 < d2 < z2 + .10,  |d0| < z0,  |d1| < z1; and, where the site belongs to an
-                     object or fixture, that touches x
+    On(x, site)      d = R (p(x) - c):  z2 - .005 < d2 < z2 + .10,  |d0| < z0,  |d1| < z1; and, where the site
+                     belongs to an object or fixture, that touches x
     On(x, y)         p(y).z <= p(x).z,  x touches y,  |p(x).xy - p(y).xy| < .03
     Open, TurnOn     some joint beyond a threshold;  Close, TurnOff: every joint beyond a threshold
 
-Two things touch when a contact joins their kinematic trees. A sleeping island (`mjENBL_SLEEP`) has no contacts, so whether
-an atom's two things touch is remembered per slot while both sleep: see `BoundGoal.update_touching`.
+Two things touch when a contact joins their kinematic trees. Sleeping things (`mjENBL_SLEEP`) have no contacts, so
+whether an atom's two things touch is remembered per slot while both sleep: see `BoundGoal.update_touching`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ ATOM_DTYPE = np.dtype(
     ],
     align=True,
 )
-"""Memory layout shared with `struct Atom` in engine.c. Ids that do not apply are -1; `other_root` >= 0 asks for contact."""
+"""Memory layout shared with `struct Atom` in engine.c. Ids that do not apply are -1; `other_root` asks for contact."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Atom:
 
     @classmethod
     def read(cls, control_env: Any, literal: Sequence[str]) -> Atom:
-        """Compile one parsed BDDL literal, e.g. `("on", "akita_black_bowl_1", "plate_1")`, of an hf-libero environment."""
+        """Compile a parsed BDDL literal, e.g. `("on", "bowl_1", "plate_1")`, of an hf-libero `ControlEnv`."""
         env = control_env.env
         predicate, names = literal[0].lower(), tuple(literal[1:])
         literal = (predicate, *names)
@@ -135,9 +135,8 @@ class GoalProgram:
 
     @classmethod
     def from_json(cls, data: list[dict[str, Any]]) -> GoalProgram:
-        return cls(
-            tuple(Atom(**{k: tuple(v) if isinstance(v, list | tuple) else v for k, v in d.items()}) for d in data)
-        )
+        sequences = ("literal", "size", "joints")
+        return cls(tuple(Atom(**{**atom, **{name: tuple(atom[name]) for name in sequences}}) for atom in data))
 
     def bind(self, model: mujoco.MjModel) -> BoundGoal:
         """Resolve the names on `model`."""
@@ -169,7 +168,7 @@ class BoundGoal:
     atoms: np.ndarray
 
     def update_touching(self, model: mujoco.MjModel, data: mujoco.MjData, touching: int = 0) -> int:
-        """Bit i tells whether what atom i asks about touches. Bits of pairs of which neither is awake keep their value."""
+        """Bit i: the two things atom i asks about touch. Bits of pairs of which neither is awake keep their value."""
         contacts: set[tuple[int, int]] | None = None
         sleep_enabled = bool(model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP)
         for i, atom in enumerate(self.atoms):

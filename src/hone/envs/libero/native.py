@@ -64,8 +64,8 @@ def _build(path: Path, include: Path, mujoco_library: Path) -> None:
     compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
         raise HoneError(
-            "the native engine needs a C compiler once and found none (cc, gcc, clang, $CC). Install one "
-            "(Debian: `apt-get install gcc libc6-dev`, or build-essential), or choose engine='numpy' (same results, slower)."
+            "the native engine needs a C compiler once and found none (cc, gcc, clang, $CC). Install one (Debian: "
+            "`apt-get install gcc libc6-dev`, or build-essential), or choose engine='numpy' (same results, slower)."
         )
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def _build(path: Path, include: Path, mujoco_library: Path) -> None:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         if result.returncode != 0:
             raise HoneError(
-                f"compiling the native engine failed: {_first_error(result.stderr)} (command: {' '.join(command[:2])} …). "
+                f"compiling the native engine with '{compiler}' failed: {_first_error(result.stderr)}. "
                 "Is the C library's development package there (Debian: build-essential)? Or choose engine='numpy'."
             )
         os.replace(temporary, path)
