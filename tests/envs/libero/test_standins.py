@@ -85,6 +85,45 @@ def test_every_scene_composes_offline_and_settles(suite, index, offline):
         env.close()
 
 
+SETTLED_HEIGHTS_M = {
+    "alphabet_soup_1": 0.0384,
+    "basket_1": -0.0046,
+    "salad_dressing_1": 0.0727,
+    "cream_cheese_1": 0.0089,
+    "milk_1": 0.0697,
+    "tomato_sauce_1": 0.0384,
+    "butter_1": 0.0087,
+}
+"""Of the body origins in libero_object's first task, measured on the original assets."""
+
+
+@pytest.mark.sim
+def test_objects_stand_as_high_as_the_originals():
+    task = suites.task("libero_object", 0)
+    env = hf.compose(task, standin_assets())
+    try:
+        settle(env, suites.official_initial_states(task)[0])
+        heights = {name: env.sim.data.get_body_xpos(f"{name}_main")[2] for name in env.env.objects_dict}
+        assert heights == pytest.approx(SETTLED_HEIGHTS_M, abs=0.0005)
+    finally:
+        env.close()
+
+
+@pytest.mark.sim
+def test_drawers_and_knob_move_as_the_originals():
+    env = hf.compose(suites.task("libero_spatial", 4), standin_assets())
+    try:
+        model = env.sim.model
+        ranges = {
+            name: tuple(model.jnt_range[row]) for row, name in enumerate(model.joint_names) if model.jnt_limited[row]
+        }
+        for level in ("top", "middle", "bottom"):
+            assert ranges[f"wooden_cabinet_1_{level}_level"] == (-0.16, 0.01)
+        assert ranges["flat_stove_1_button"] == (-0.005, 2.1)
+    finally:
+        env.close()
+
+
 @pytest.mark.sim
 @pytest.mark.parametrize(("suite", "index"), TASKS)
 def test_names_masses_and_settling_are_the_originals(suite, index, originals):
