@@ -111,6 +111,7 @@ def test_stopped_and_resumed_cloning_is_the_same_bit_for_bit():
     stopped = LinearGaussianPolicy(chunk_length=2)
 
     def keep_at_seven(state: CloneState) -> None:
+        assert state.optimizer.param_groups[0]["lr"] == config.learning_rate_at(state.step - 1)
         if state.step == 7:
             kept.update(state=state.state_dict(), policy={k: v.clone() for k, v in stopped.state_dict().items()})
 

@@ -153,7 +153,7 @@ class ChunkDataset:
         )
 
     def targets(self, pairs: Int64[np.ndarray, " B"]) -> tuple[Float32[np.ndarray, "B H A"], np.ndarray]:
-        """The labelled chunk that starts at each pair and its mask `[B, H]`: false (and zero) past the episode's end."""
+        """The labelled chunk that starts at each pair; its mask `[B, H]` is false past the episode's end."""
         action_dim = self.episodes[0].actions.shape[1]
         actions = np.zeros((len(pairs), self.chunk_length, action_dim), np.float32)
         mask = np.zeros((len(pairs), self.chunk_length), bool)
@@ -172,7 +172,7 @@ def _stack_images(rows: Sequence[tuple[Episode, int]]) -> np.ndarray | None:
 
 
 def _stack_state(rows: Sequence[tuple[Episode, int]]) -> np.ndarray | None:
-    """`[B, M, F]`, or `None`. Where tasks differ in their number of objects, missing tokens are zero (absent)."""
+    """`[B, M, F]`, or `None`. Tasks may differ in their number of objects: missing tokens are zero (not present)."""
     tokens = [episode.state[t] for episode, t in rows if episode.state is not None]
     if len(tokens) < len(rows):
         return None
