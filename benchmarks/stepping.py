@@ -3,8 +3,8 @@
     python benchmarks/stepping.py --tasks libero_object:0 libero_spatial:0 --slots 8 --rounds 3
 
 The contestants take turns within one run (absolute numbers drift with the machine's load, ratios much less) and act
-from the same official states with the same random actions. `native` steps the stripped model of the scene cache; `sleep`
-adds MuJoCo's island sleeping. Prints a table and appends a JSON line per task to benchmarks/results/stepping.jsonl.
+from the same official states with the same random actions. `native` steps the stripped model of the scene cache,
+`sleep` adds MuJoCo's sleeping. Prints a table and appends a JSON line per task to benchmarks/results/stepping.jsonl.
 """
 
 from __future__ import annotations
