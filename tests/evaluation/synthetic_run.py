@@ -26,7 +26,7 @@ def make_card(**changes: object) -> ProtocolCard:
         "placements": tuple(range(50)),
         "step_cap": 280,
         "executed_chunk_length": 16,
-        "asset_pack": "standin",
+        "asset_pack": "standin-0123",
         "physics_profile": "libero",
         "render_profile": "cheap",
         "fixture_table": "with the scene",
@@ -74,7 +74,7 @@ def make_run(folder: RunFolder) -> RunFolder:
                     "iteration": iteration,
                     "rollouts": 72 * iteration,
                     "env_steps": 11_000 * iteration,
-                    "minutes": 6.4 * done + 0.2 * done**2,
+                    "minutes": 2.1 + 6.4 * done + 0.2 * done**2,
                     "train_success": float(np.clip(generator.normal(rate, 0.06), 0, 1)),
                     "kl": float(abs(generator.normal(1.0, 0.3))),
                     "lr": 5e-5 * 1.5 ** float(generator.normal(0, 0.5)),
@@ -91,7 +91,7 @@ def make_run(folder: RunFolder) -> RunFolder:
                     {
                         "iteration": iteration,
                         "rollouts": 72 * iteration,
-                        "minutes": 6.6 * done,
+                        "minutes": 2.1 + 6.6 * done,
                         "mode": "greedy",
                         "successes": wins,
                         "episodes": 60,
@@ -113,14 +113,6 @@ def make_run(folder: RunFolder) -> RunFolder:
             "faults": 1,
             "protocol": before.protocol.to_json(),
             "commit": "0123456789ab",
-            "cost": {
-                "training": {
-                    "env_steps": 440_000,
-                    "decoder_evaluations": 55_000,
-                    "judge_calls": 0,
-                    "core_seconds": 790.0,
-                }
-            },
         },
     )
     probes = {
@@ -133,7 +125,7 @@ def make_run(folder: RunFolder) -> RunFolder:
     for task in TASKS:
         for stage in ("before", "after"):
             file = f"{task}-{stage}.mp4"
-            frames = np.full((12, 96, 96, 3), 40, np.uint8)
+            frames = np.full((12, 128, 256, 3), 40, np.uint8)
             for t, frame in enumerate(frames):
                 frame[30:60, 5 * t : 5 * t + 24] = (200, 120, 60) if stage == "before" else (60, 180, 140)
             folder.videos.mkdir(exist_ok=True)
@@ -146,7 +138,7 @@ def make_run(folder: RunFolder) -> RunFolder:
                     "file": file,
                     "success": won,
                     "steps": 148 if won else 280,
-                    "placement": 0,
+                    "placement": "official 0",
                 }
             )
     write_json(folder.video_index, index)

@@ -26,7 +26,7 @@ def caveats(run: RunRecord) -> list[str]:
         )
         if card.privilege != "none":
             notes.append(f"The policy was given {card.privilege}, which no robot could see. It is not an image policy.")
-        if card.asset_pack == "standin":
+        if card.asset_pack.startswith("standin"):
             notes.append(
                 "Objects are simple stand-in shapes in LIBERO's layout. The score is not comparable with published "
                 "scores, which use LIBERO's own meshes."
@@ -48,11 +48,14 @@ def caveats(run: RunRecord) -> list[str]:
         )
     notes += _probes(run)
     if run.evaluations:
-        notes.append("The curve's points have fewer episodes and other placements than the two official evaluations.")
+        notes.append(
+            "The points of the curve were measured in the training environment, with fewer episodes and other placements "
+            "than the evaluations before and after."
+        )
     faults = sum(result.summary()["faults"] for result in (run.before, run.after) if result is not None)
     if faults:
         episodes = "episode" if faults == 1 else "episodes"
-        notes.append(f"{faults} {episodes} ended in a fault of the machinery, and are in none of the rates.")
+        notes.append(f"{faults} {episodes} ended in a fault of the machinery and count in none of the rates.")
     commit = run.summary.get("commit") or (last.commit if last is not None else "unknown")
     if commit.endswith("+dirty"):
         notes.append(

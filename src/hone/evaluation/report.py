@@ -91,7 +91,7 @@ def _header(run: RunRecord) -> str:
         parts.append(f"<h1>{_headline(before, after, difference)}</h1>")
         parts.append(f'<p class="lead">{_lead(run, difference)}</p>')
         rates = [("before", _rate(before)), ("after", _rate(after))]
-        strip = rate_rows(rates, row_height=22, labels=True, title="before and after")
+        strip = rate_rows(rates, width=400, row_height=22, labels=True, title="before and after")
         figures = _figure("before", before) + _figure("after", after)
         parts.append(f'<div class="hero">{figures}<div class="strip">{strip}</div></div>')
     else:
@@ -184,16 +184,17 @@ def _curve(run: RunRecord) -> str:
 
 
 def _minutes_axis(run: RunRecord, x: Axis) -> Axis | None:
-    """Minutes as a second scale of the rollouts axis: ticks at the rollouts that were done by then."""
+    """Minutes as a second scale of the rollouts axis: ticks at the rollouts that were done by then.
+
+    The clock also ran before training (demonstrations, cloning, evaluation), so the scale does not begin at zero.
+    """
     rows = sorted((r["minutes"], r["rollouts"]) for r in run.metrics if "minutes" in r and "rollouts" in r)
     if len(rows) < 2:
         return None
     minutes, rollouts = zip(*rows, strict=True)
-    ticks = [
-        (float(np.interp(value, (0.0, *minutes), (0.0, *rollouts))), number(value))
-        for value in round_ticks(0, minutes[-1], 6)
-    ]
-    return Axis("minutes of training", x.low, x.high, ticks)
+    marks = round_ticks(minutes[0], minutes[-1], 6)
+    ticks = [(float(np.interp(value, minutes, rollouts)), number(value)) for value in marks]
+    return Axis("minutes since the start", x.low, x.high, ticks)
 
 
 def _moving_average(points: Sequence[Point]) -> list[Point]:
@@ -224,8 +225,7 @@ def _tasks(run: RunRecord) -> str:
     heads = ["Task", "0 to 100 %", "Before", "After", *(["Difference, points"] if both else []), "Held"]
     return _section(
         "Task by task",
-        "Held: the goal was still true some steps after the gripper let go. "
-        "One task has few episodes, so its interval is wide.",
+        "Held: the goal was still true some steps after release. One task has few episodes, so its interval is wide.",
         _table(heads, rows),
     )
 
@@ -330,9 +330,9 @@ def _diagnostics(run: RunRecord) -> str:
 
 
 def _cost(run: RunRecord) -> str:
-    rows: list[tuple[str, dict[str, Any]]] = [
-        (name.capitalize(), cost) for name, cost in run.summary.get("cost", {}).items()
-    ]
+    rows: list[tuple[str, dict[str, Any]]] = []
+    if "env_steps" in run.summary:
+        rows.append(("Training", run.summary))
     for label, result in (("Evaluation before", run.before), ("Evaluation after", run.after)):
         if result is not None:
             rows.append((label, result.summary()["cost"]))

@@ -17,9 +17,9 @@ Every file but `config.json` may be missing: a run that was stopped can still be
 A tally is `{success_rate, successes, episodes, low, high, held_rate, faults}`, as `EvaluationResult.summary` makes it.
 
     summary.json        before, after (tallies with per_task), paired_difference {mean, low, high}, minutes, env_steps,
-                        rollouts, faults, protocol, commit, and cost: {name of a phase: the fields of `Cost`}
-    metrics.jsonl       iteration, rollouts, env_steps, minutes (all three since the start), train_success, and what
-                        the algorithm logs: kl, lr, clip_fraction, dead_groups, alive_groups, exploration, …
+                        rollouts, faults, protocol, commit, and, where known, the other fields of `Cost`
+    metrics.jsonl       iteration, rollouts, env_steps, minutes (all since the start of the run), train_success, and
+                        what the algorithm logs: kl, lr, clip_fraction, dead_groups, alive_groups, exploration, …
     evaluations.jsonl   iteration, rollouts, minutes, mode ("greedy" or "sampled"), and a tally with per_task
     probes.json         normal, blank, other_task: tallies of the same tasks, told the right thing, nothing, or wrong
     videos/index.json   list of {task, stage: "before" or "after", file, success, steps, placement}; the placement is

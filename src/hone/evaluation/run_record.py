@@ -21,7 +21,7 @@ class Video:
     path: Path
     success: bool
     steps: int | None
-    placement: int | None
+    placement: str | None
 
 
 @dataclass(frozen=True)
