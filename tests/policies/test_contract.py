@@ -273,6 +273,17 @@ def test_save_and_load_give_the_same_chunks(learned, tmp_path):
         torch.testing.assert_close(loaded.predict_action_chunk(observation), expected, atol=1e-6, rtol=0)
 
 
+def test_flipped_and_read_only_arrays_are_fine(policy):
+    observation = make_observation()
+    assert observation.images is not None
+    assert observation.state is not None
+    upside_down = dataclasses.replace(observation, images=observation.images[:, :, ::-1])
+    policy.encode(upside_down)
+    for array in (observation.proprio, observation.images, observation.state):
+        array.flags.writeable = False
+    policy.encode(observation)
+
+
 def test_select_action_plays_the_chunk_then_looks_again(learned):
     observation, later = make_observation(), make_observation(seed=5)
     chunk, following = learned.predict_action_chunk(observation), learned.predict_action_chunk(later)

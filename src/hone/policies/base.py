@@ -1,7 +1,8 @@
 """The seam between what acts and everything else.
 
-A policy encodes an observation once, proposes `K` candidate chunks from the features, and can score a chunk it proposed.
-A black-box policy (a remote server, say) implements `propose` alone and raises `NoLikelihoodError` from `log_prob`.
+A policy encodes an observation once, proposes `K` candidate chunks from the features, and can score a chunk that it
+proposed. A black-box policy (a remote server, say) implements `propose` alone and raises `NoLikelihoodError` from
+`log_prob`.
 """
 
 from __future__ import annotations
@@ -60,9 +61,9 @@ class Features:
 class LogProb:
     """Log-likelihood of what was sampled, before clipping to the action range.
 
-    `terms [B, M]` are what the decoder has: action dimensions, frequency modes, tokens or denoising steps; `mask [B, M]`
-    marks the real ones; `total [B]` is their masked sum. `kind` is "exact", or "surrogate" where the number is not the
-    log-density of the executed action (a denoising chain, say).
+    `terms [B, M]` are what the decoder has: action dimensions, frequency modes, tokens or denoising steps; `mask`
+    `[B, M]` marks the real ones; `total [B]` is their masked sum. `kind` is "exact", or "surrogate" where the number is
+    not the log-density of the executed action (a denoising chain, say).
     """
 
     total: Float[Tensor, " B"]
@@ -73,7 +74,7 @@ class LogProb:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One chosen chunk per row: `chunk [B, H, A]` is clipped and ready to execute, `sample [B, ...]` is what was drawn."""
+    """One chosen chunk per row: `chunk [B, H, A]` is clipped and ready to execute, `sample [B, ...]` is as drawn."""
 
     chunk: Float[Tensor, "B H A"]
     sample: Shaped[Tensor, "B ..."]

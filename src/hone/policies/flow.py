@@ -23,7 +23,7 @@ from hone.policies.base import Candidate, Candidates, Features, LogProb
 from hone.policies.heads.base import NO_HOOKS, Head, SamplingHooks, masked_mean, row_noise
 from hone.policies.inputs import PROPRIO_FEATURES, Normalizer, proprio_features
 from hone.policies.learned import Augmentation, LearnedPolicy
-from hone.policies.observations import camera_images, conditioned_sentences, jittered, random_shift
+from hone.policies.observations import as_tensor, camera_images, conditioned_sentences, jittered, random_shift
 from hone.policies.pretrained import build_config, seeded_initialisation
 from hone.specs import Spec
 from hone.types import Observation
@@ -125,7 +125,7 @@ class FlowPolicy(LearnedPolicy[FlowPolicyConfig]):
         generator: torch.Generator | None = None,
     ) -> Features:
         augmentation = augmentation or Augmentation()
-        proprio = torch.as_tensor(observation.proprio, device=self.device)
+        proprio = as_tensor(observation.proprio, self.device)
         state = jittered(self.normalizer(proprio_features(proprio)), augmentation.jitter, generator)
         tokens = []
         for camera, images in enumerate(camera_images(observation, self.spec)):
@@ -144,7 +144,7 @@ class FlowPolicy(LearnedPolicy[FlowPolicyConfig]):
         return Features(prefix, mask, pooled, self.features_version)
 
     def fit_normalization(self, observation: Observation) -> None:
-        self.normalizer.fit(proprio_features(torch.as_tensor(observation.proprio, device=self.device)))
+        self.normalizer.fit(proprio_features(as_tensor(observation.proprio, self.device)))
 
 
 class FlowHead(Head):

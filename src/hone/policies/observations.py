@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -11,6 +12,11 @@ from torch import Tensor
 from hone.errors import HoneError
 from hone.specs import Spec
 from hone.types import Observation
+
+
+def as_tensor(array: np.ndarray, device: torch.device | None = None) -> Tensor:
+    """The array as a tensor, copied only where torch could not share it (flipped views, read-only arrays)."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
 
 def conditioned_sentences(observation: Observation) -> list[str]:
@@ -27,7 +33,7 @@ def camera_images(observation: Observation, spec: Spec) -> Sequence[UInt8[Tensor
     if observation.images is None or observation.images.shape != expected:
         got = None if observation.images is None else observation.images.shape
         raise HoneError(f"the policy needs images {expected} (cameras {', '.join(spec.cameras)}), but got {got}.")
-    return torch.from_numpy(observation.images).unbind(1)
+    return as_tensor(observation.images).unbind(1)
 
 
 def jittered(features: Float[Tensor, "B D"], jitter: float, generator: torch.Generator | None) -> Float[Tensor, "B D"]:

@@ -28,7 +28,7 @@ from hone.policies.inputs import (
     proprio_features,
 )
 from hone.policies.learned import Augmentation, LearnedPolicy
-from hone.policies.observations import camera_images, conditioned_sentences, jittered, random_shift
+from hone.policies.observations import as_tensor, camera_images, conditioned_sentences, jittered, random_shift
 from hone.policies.pretrained import build_config, seeded_initialisation
 from hone.specs import Spec
 from hone.types import Observation
@@ -139,7 +139,7 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         self.normalizer.fit(self._vector(observation))
 
     def _vector(self, observation: Observation) -> Float[Tensor, "B D"]:
-        proprio = torch.as_tensor(observation.proprio, device=self.device)
+        proprio = as_tensor(observation.proprio, self.device)
         vector = proprio_features(proprio)
         if not self.privileged:
             return vector
@@ -148,9 +148,9 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
             raise HoneError(
                 f"a state policy needs objects_v1 tokens [B, M, {OBJECTS_V1_DIM}], but observation.state is {got}."
             )
-        tokens = torch.as_tensor(observation.state, device=self.device)
+        tokens = as_tensor(observation.state, self.device)
         return torch.cat([vector, object_features(tokens, proprio[:, :3])], dim=-1)
 
     def _sentences(self, observation: Observation) -> Float[Tensor, "B E"]:
-        vectors = torch.as_tensor(self._text_encoder.encode(conditioned_sentences(observation)), device=self.device)
+        vectors = as_tensor(self._text_encoder.encode(conditioned_sentences(observation)), self.device)
         return vectors * math.sqrt(vectors.shape[-1])  # components of unit scale
