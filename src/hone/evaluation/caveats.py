@@ -49,8 +49,8 @@ def caveats(run: RunRecord) -> list[str]:
     notes += _probes(run)
     if run.evaluations:
         notes.append(
-            "The points of the curve were measured in the training environment, with fewer episodes and other placements "
-            "than the evaluations before and after."
+            "The points of the curve were measured in the training environment, with fewer episodes and other "
+            "placements than the evaluations before and after."
         )
     faults = sum(result.summary()["faults"] for result in (run.before, run.after) if result is not None)
     if faults:
