@@ -35,16 +35,27 @@ def draw_placements(control_env: Any, seeds: Sequence[int]) -> Float64[np.ndarra
         for fixture in env.fixtures
     }
     generator_state = np.random.get_state()
+    model, description = env.sim.model, mujoco.MjSpec.from_string(env.model.get_xml())
     try:
+        # In a reset the samplers run before fixtures are put in place, and add their pose to what they find.
+        for fixture in env.fixtures:
+            body, index = description.body(fixture.root_body), env.obj_body_id[fixture.name]
+            model.body_pos[index], model.body_quat[index] = body.pos, body.quat
         return np.stack([_draw(control_env, start, fixtures, seed) for seed in seeds])
     finally:
         np.random.set_state(generator_state)
+        for name, (position, quaternion, _) in fixtures.items():
+            model.body_pos[env.obj_body_id[name]], model.body_quat[env.obj_body_id[name]] = position, quaternion
         control_env.set_state(start)
         control_env.sim.forward()
 
 
 def _draw(control_env: Any, start: np.ndarray, fixtures: dict[str, Any], seed: int) -> np.ndarray:
-    """One draw, in the order of hf-libero's `_reset_internal`; a draw whose objects do not fit is repeated."""
+    """One draw, in the order of hf-libero's `_reset_internal`; a draw whose objects do not fit is repeated.
+
+    LIBERO's samplers take a bowl and a plate for 5 cm wide and now and then draw one inside the other, which throws them
+    across the room; such states are not among its stored ones and are drawn again too.
+    """
     from robosuite.utils.errors import RandomizationError
 
     env = control_env.env
@@ -67,7 +78,18 @@ def _draw(control_env: Any, start: np.ndarray, fixtures: dict[str, Any], seed: i
         for position, quaternion, thing in placed.values():
             if thing.name not in fixtures:
                 env.sim.data.set_joint_qpos(thing.joints[-1], np.concatenate([position, quaternion]))
+        if _overlaps(env, [placed[name][2] for name in placed if name not in fixtures]):
+            continue
         state = control_env.get_sim_state().copy()
         state[0] = 0.0
         state[1 + env.sim.model.nq :] = 0.0
         return state
+
+
+def _overlaps(env: Any, movable: list[Any]) -> bool:
+    """Whether two movable things are in each other."""
+    model, data = env.sim.model._model, env.sim.data._data
+    mujoco.mj_forward(model, data)
+    roots = {model.body(thing.root_body).id for thing in movable}
+    pairs = model.body_rootid[model.geom_bodyid[data.contact.geom[: data.ncon]]]
+    return any(a in roots and b in roots and a != b for a, b in pairs)

@@ -35,7 +35,7 @@ from hone.types import Placement, Task
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 4
 """Raise when the content of a cache entry changes meaning."""
 PLACEMENT_BLOCK = 2048
 """Sampled placements are drawn and stored in blocks of this many seeds."""
