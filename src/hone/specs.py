@@ -59,5 +59,6 @@ def check_compatible(policy: Spec, environment: Spec) -> None:
     ]
     if differing:
         raise SpecMismatchError(
-            "policy and environment disagree on " + "; ".join(differing) + ". Rebuild one of them with the other's convention."
+            f"policy and environment disagree on {'; '.join(differing)}. "
+            "Rebuild one of them with the other's convention."
         )

@@ -5,6 +5,7 @@ Axes: `B` batch, `T` environment step, `H` chunk position, `A` action (7), `C` c
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -48,7 +49,7 @@ class Observation:
     """What a policy is conditioned on, for `B` environment slots.
 
     `state` is privileged (object poses): an image policy never sees it, and a result that used it says so.
-    A `hint` is an extra sentence given to the policy during exploration; it is kept so that a likelihood can be recomputed.
+    A `hint` is an extra sentence given to the policy during exploration, kept so that a likelihood can be recomputed.
     """
 
     proprio: Float32[np.ndarray, "B 8"]
@@ -59,6 +60,41 @@ class Observation:
 
     def __len__(self) -> int:
         return len(self.instructions)
+
+    def rows(self, index: slice | np.ndarray) -> Observation:
+        """Some of the rows, in the order of `index`."""
+
+        def part(array: Any) -> Any:
+            return None if array is None else array[index]
+
+        def sentences(texts: tuple[str, ...]) -> tuple[str, ...]:
+            return texts[index] if isinstance(index, slice) else tuple(texts[i] for i in index)
+
+        return Observation(
+            proprio=self.proprio[index],
+            instructions=sentences(self.instructions),
+            images=part(self.images),
+            state=part(self.state),
+            hints=None if self.hints is None else sentences(self.hints),
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Observation]) -> Observation:
+        """The rows of several observations, one after the other."""
+
+        def join(arrays: Sequence[Any]) -> Any:
+            return None if arrays[0] is None else np.concatenate(arrays)
+
+        def sentences(texts: Sequence[Any]) -> Any:
+            return None if texts[0] is None else tuple(sentence for text in texts for sentence in text)
+
+        return Observation(
+            proprio=join([part.proprio for part in parts]),
+            instructions=sentences([part.instructions for part in parts]),
+            images=join([part.images for part in parts]),
+            state=join([part.state for part in parts]),
+            hints=sentences([part.hints for part in parts]),
+        )
 
 
 @dataclass(frozen=True)

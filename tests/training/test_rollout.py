@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tests.training.toy_environment import CAP, TASKS, ToyConfig, ToyEnvironment, forward_policy
 
 from hone.policies.base import Features
 from hone.policies.small import SmallPolicyConfig
 from hone.specs import SpecMismatchError
-from hone.training.rollout import EpisodeRequest, observation_rows, rollout
+from hone.training.rollout import EpisodeRequest, rollout
 from hone.types import Observation, Placement
-from tests.training.toy_environment import CAP, TASKS, ToyConfig, ToyEnvironment, forward_policy
 
 
 def requests(count: int, placement: int = 0, **more) -> list[EpisodeRequest]:
@@ -98,7 +98,10 @@ def test_differing_specs_stop_before_the_first_step():
 
 
 def test_observation_rows_keep_every_part():
-    rows = observation_rows(observation(5), slice(1, 3))
-    assert len(rows) == 2
-    assert rows.state.shape == (2, 10, 11)
-    assert rows.images is None
+    whole = observation(5)
+    parts = [whole.rows(slice(0, 2)), whole.rows(np.array([2, 3, 4]))]
+    again = Observation.cat(parts)
+    np.testing.assert_array_equal(again.state, whole.state)
+    np.testing.assert_array_equal(again.proprio, whole.proprio)
+    assert again.instructions == whole.instructions
+    assert again.images is None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from tests.training.toy_environment import TASKS, ToyConfig, forward_policy
+
 from hone.training.rollout import EpisodeRequest
 from hone.training.workers import RolloutPool
 from hone.types import Placement
-from tests.training.toy_environment import TASKS, ToyConfig, forward_policy
 
 
 def requests(count: int) -> list[EpisodeRequest]:

@@ -79,6 +79,13 @@ class Candidate:
     chunk: Float[Tensor, "B H A"]
     sample: Shaped[Tensor, "B ..."]
 
+    def __getitem__(self, rows: Tensor | slice) -> Candidate:
+        return Candidate(self.chunk[rows], self.sample[rows])
+
+    @staticmethod
+    def cat(parts: Sequence[Candidate]) -> Candidate:
+        return Candidate(torch.cat([p.chunk for p in parts]), torch.cat([p.sample for p in parts]))
+
 
 @dataclass(frozen=True)
 class Candidates:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -43,23 +42,12 @@ class DecisionBatch:
         """The decisions at `index`, in that order."""
         inputs = self.inputs
         return DecisionBatch(
-            inputs=inputs[index] if isinstance(inputs, Features) else observation_rows(inputs, index.numpy()),
-            candidate=Candidate(self.candidate.chunk[index], self.candidate.sample[index]),
+            inputs=inputs[index] if isinstance(inputs, Features) else inputs.rows(index.numpy()),
+            candidate=self.candidate[index],
             old_log_prob=self.old_log_prob[index],
             advantages=self.advantages[index],
             weights=self.weights[index],
         )
-
-
-def observation_rows(observation: Observation, index: Int[np.ndarray, " n"]) -> Observation:
-    """The rows of an observation at `index`, in that order."""
-    return Observation(
-        proprio=observation.proprio[index],
-        instructions=tuple(observation.instructions[i] for i in index),
-        images=None if observation.images is None else observation.images[index],
-        state=None if observation.state is None else observation.state[index],
-        hints=None if observation.hints is None else tuple(observation.hints[i] for i in index),
-    )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from hone.evaluation.run_folder import RunFolder, RunLog, read_json, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.evaluation.videos import record_videos
 from hone.policies import load_policy
+from hone.policies.base import Candidate
 from hone.policies.learned import LearnedPolicy
 from hone.policies.small import SmallPolicyConfig
 from hone.rewards import build_reward
@@ -75,9 +76,9 @@ class ImproveConfig:
     """Groups per update, spread evenly over the tasks. A group is one task at one placement."""
     group_size: int = 8
     """Episodes per group."""
-    exploration: float = 0.1
+    exploration: float = 0.035
     """Noise scale of the first update's episodes."""
-    final_exploration: float = 0.05
+    final_exploration: float = 0.02
     """Noise scale of the last update's episodes; in between it falls linearly."""
     reward: str = "success"
     """What an episode is worth; see `hone.rewards`."""
@@ -278,12 +279,9 @@ def decision_batch(trajectories: Sequence[Trajectory], rewards: torch.Tensor) ->
         torch.arange(len(trajectories)), torch.tensor([t.decisions for t in trajectories])
     )
     per_decision, weights = spread_over_decisions(advantages, alive, episodes)
-    candidates = [t.candidate for t in trajectories if t.candidate is not None]
     batch = DecisionBatch(
-        inputs=join_inputs([t.inputs for t in trajectories]),  # type: ignore[arg-type]
-        candidate=type(candidates[0])(
-            torch.cat([c.chunk for c in candidates]), torch.cat([c.sample for c in candidates])
-        ),
+        inputs=join_inputs([t.inputs for t in trajectories]),
+        candidate=Candidate.cat([t.candidate for t in trajectories if t.candidate is not None]),
         old_log_prob=torch.cat([t.log_prob for t in trajectories if t.log_prob is not None]),
         advantages=per_decision,
         weights=weights,

@@ -21,7 +21,6 @@ from hone.seeding import torch_generator
 from hone.specs import check_compatible
 from hone.types import Observation, Placement, Status, Task
 
-
 Keep = Literal["nothing", "features", "observations"]
 """What a trajectory keeps of its decisions: enough for a policy gradient on the head alone, or on the encoder too."""
 
@@ -90,9 +89,9 @@ def rollout(
 ) -> Iterator[Trajectory]:
     """Run every request and yield each trajectory as its episode ends.
 
-    `keep` says what is stored for a policy gradient, beside samples and log-probabilities. `hold(slots)` is called where
-    an episode succeeded and says whether success outlasts a release. A diverged simulation is run once more under the
-    same seed; if it diverges again the policy drove it there and the episode is a failure.
+    `keep` says what is stored for a policy gradient, beside samples and log-probabilities. `hold(slots)` is called
+    where an episode succeeded and says whether success outlasts a release. A diverged simulation is run once more under
+    the same seed; if it diverges again the policy drove it there and the episode is a failure.
     """
     check_compatible(policy.spec, env.spec)
     waiting = deque(requests)
@@ -117,8 +116,8 @@ def rollout(
         if log_prob is not None:
             for row, episode in enumerate(episodes):
                 here = slice(row, row + 1)
-                episode.inputs.append(features[here] if keep == "features" else observation_rows(observation, here))
-                episode.candidates.append(Candidate(candidate.chunk[here], candidate.sample[here]))
+                episode.inputs.append(features[here] if keep == "features" else observation.rows(here))
+                episode.candidates.append(candidate[here])
                 episode.log_probs.append(log_prob[here])
 
         result = env.step(slots, candidate.chunk.numpy().astype(np.float32))
@@ -138,41 +137,9 @@ def rollout(
             yield _finish(episode, status, held.get(slot), "simulation diverged" if result.diverged[row] else None)
 
 
-def observation_rows(observation: Observation, rows: slice) -> Observation:
-    """Some rows of an observation."""
-
-    def part(array: Any) -> Any:
-        return None if array is None else array[rows]
-
-    return Observation(
-        proprio=observation.proprio[rows],
-        instructions=observation.instructions[rows],
-        images=part(observation.images),
-        state=part(observation.state),
-        hints=part(observation.hints),
-    )
-
-
-def join_inputs(parts: Sequence[Features] | Sequence[Observation]) -> Features | Observation:
-    """Rows of several features or observations, one after the other."""
-    if isinstance(parts[0], Features):
-        return Features.cat(parts)  # type: ignore[arg-type]
-
-    def join(name: str) -> Any:
-        arrays = [getattr(part, name) for part in parts]
-        return None if arrays[0] is None else np.concatenate(arrays)
-
-    def sentences(name: str) -> Any:
-        texts = [getattr(part, name) for part in parts]
-        return None if texts[0] is None else tuple(sentence for text in texts for sentence in text)
-
-    return Observation(
-        proprio=join("proprio"),
-        instructions=sentences("instructions"),
-        images=join("images"),
-        state=join("state"),
-        hints=sentences("hints"),
-    )
+def join_inputs(parts: Sequence[Any]) -> Features | Observation:
+    """Rows of several `Features`, or of several `Observation`s, one after the other."""
+    return Features.cat(parts) if isinstance(parts[0], Features) else Observation.cat(parts)
 
 
 def _decide(
@@ -207,9 +174,7 @@ def _finish(episode: _Running, status: Status, held: bool | None, fault: str | N
         steps=episode.steps,
         executed=executed,
         inputs=join_inputs(episode.inputs),
-        candidate=Candidate(
-            torch.cat([c.chunk for c in episode.candidates]), torch.cat([c.sample for c in episode.candidates])
-        ),
+        candidate=Candidate.cat(episode.candidates),
         log_prob=torch.cat(episode.log_probs),
         held=held,
         fault=fault,

@@ -98,11 +98,12 @@ def test_success_terminates_and_holds(env: LiberoEnvironment):
     slot = env._slots[0]
     basket = slot.data.body("basket_1_main").xpos
     address = slot.model.joint("alphabet_soup_1_joint0").qposadr[0]
-    slot.data.qpos[address : address + 3] = basket + [0, 0, 0.06]
+    slot.data.qpos[address : address + 3] = basket + np.array([0, 0, 0.06])
     result = env.step([0], np.tile(NO_OP, (1, 5, 1)))
     assert result.terminated[0]
     assert not result.truncated[0]
     assert result.steps[0] < 5
+    assert env.step([0], np.tile(NO_OP, (1, 5, 1))).steps[0] == 0
     assert env.hold([0], 20) == [True]
     facts = env.facts([0])[0]
     assert facts.goal == (("in", "alphabet_soup_1", "basket_1_contain_region"),)

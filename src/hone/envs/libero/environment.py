@@ -41,7 +41,7 @@ class LiberoConfig:
     assets: str = "standin"
     """Asset pack: `standin`, `original` (folder in $HONE_LIBERO_ASSETS), or a folder's path."""
     physics: Literal["exact", "sleep"] = "exact"
-    """`exact`: trajectories equal hf-libero's. `sleep`: what lies still is not simulated; twice as fast, nearly equal."""
+    """`exact`: trajectories equal hf-libero's. `sleep`: what lies still is left out; twice as fast, nearly equal."""
     render: RenderProfile = "cheap"
     """`cheap`: no multisampling, no reflections, robot drawn by its hulls. `exact`: LIBERO's own picture."""
     image_size: int = 84
@@ -119,6 +119,7 @@ class LiberoEnvironment:
         self._readers: dict[Task, FactReader] = {}
         self._slots: dict[int, Slot] = {}
         self._tasks: dict[int, Task] = {}
+        self._ended: set[int] = set()
         self._starts: OrderedDict[tuple[Task, Placement], LiberoSnapshot] = OrderedDict()
         self._renderer = Renderer(CAMERAS, config.image_size, config.render, config.image_orientation)
 
@@ -139,11 +140,12 @@ class LiberoEnvironment:
     def step(self, slots: Sequence[int], chunks: Float32[np.ndarray, "n H A"]) -> StepResult:
         """Run the chunks. A slot that already ended takes no more steps."""
         running = [self._slots[index] for index in slots]
-        caps = np.array([self._cap(index) for index in slots])
+        caps = np.array([self._steps(i) if i in self._ended else self._cap(i) for i in slots])
         before = np.array([self._steps(index) for index in slots])
         result = self._stepper.step(running, chunks, np.maximum(caps - before, 0), self.config.stop_at_success)
         after = before + result.steps
         terminated = result.success & ~result.diverged if self.config.stop_at_success else np.zeros(len(slots), bool)
+        self._ended |= {index for row, index in enumerate(slots) if terminated[row] or result.diverged[row]}
         return StepResult(
             steps=result.steps,
             terminated=terminated,
@@ -204,6 +206,7 @@ class LiberoEnvironment:
         if task not in self._scenes:
             self._scenes[task] = self._with_physics(load_scene(task, self._assets))
             self._readers[task] = FactReader(self._scenes[task])
+        self._ended.discard(index)
         if self._tasks.get(index) != task:
             scene = self._scenes[task]
             self._slots[index] = Slot(scene.model, scene.robot, scene.goal)

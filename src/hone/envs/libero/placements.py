@@ -53,8 +53,8 @@ def draw_placements(control_env: Any, seeds: Sequence[int]) -> Float64[np.ndarra
 def _draw(control_env: Any, start: np.ndarray, fixtures: dict[str, Any], seed: int) -> np.ndarray:
     """One draw, in the order of hf-libero's `_reset_internal`; a draw whose objects do not fit is repeated.
 
-    LIBERO's samplers take a bowl and a plate for 5 cm wide and now and then draw one inside the other, which throws them
-    across the room; such states are not among its stored ones and are drawn again too.
+    Departure: LIBERO's samplers take a bowl and a plate for 5 cm wide and now and then draw one inside the other, which
+    throws them apart. A few of its stored states are like that; the placements drawn here are not.
     """
     from robosuite.utils.errors import RandomizationError
 

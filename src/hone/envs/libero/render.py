@@ -51,8 +51,8 @@ class Renderer:
                 self._gl = mujoco.GLContext(_MAX_SIZE, _MAX_SIZE)
             except Exception as error:  # the GL back ends raise their own unrelated types
                 raise HoneError(
-                    f"no off-screen OpenGL context could be made ({error}). Set MUJOCO_GL=egl (Debian: libegl1 libgl1-mesa-dri) "
-                    "or MUJOCO_GL=osmesa (Debian: libosmesa6); `hone doctor` tells which one works."
+                    f"no off-screen OpenGL context could be made ({error}). Set MUJOCO_GL=egl (Debian: libegl1 "
+                    "libgl1-mesa-dri) or MUJOCO_GL=osmesa (Debian: libosmesa6); `hone doctor` tells which one works."
                 ) from error
         self._gl.make_current()
 
