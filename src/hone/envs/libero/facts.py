@@ -47,7 +47,10 @@ class Region:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is true in one slot now. `objects` are movable, `fixtures` are not (their `parts`, drawers and knobs, are).
+    """What is true in one slot now.
+
+    `base` and `eef` are the robot's foot and the site between its fingertips. `objects` are movable, `fixtures` are not
+    (their `parts`, drawers and knobs, are).
 
     `shapes` holds the collision boxes of each object, fixture and part, in its own frame.
 
@@ -56,6 +59,7 @@ class Facts:
     """
 
     task_name: str
+    base: Pose
     eef: Pose
     gripper_width_m: float
     objects: dict[str, Pose]
@@ -78,6 +82,7 @@ class FactReader:
         model = self._model = scene.model
         self._body = {name: model.body(f"{name}_main").id for name in (*scene.objects, *scene.fixtures)}
         self._site = {name: model.site(region.site).id for name, region in scene.regions.items()}
+        self._base = model.body("robot0_base").id
         self._eef = model.site(scene.robot.grip_site).id
         self._thing_of_root = {int(model.body_rootid[body]): name for name, body in self._body.items()}
         for body in range(model.nbody):
@@ -107,6 +112,7 @@ class FactReader:
         }
         return Facts(
             task_name=scene.task.name,
+            base=_pose(data.xpos[self._base], data.xmat[self._base]),
             eef=_pose(data.site_xpos[self._eef], data.site_xmat[self._eef]),
             gripper_width_m=float(abs(data.qpos[self._finger[0]]) + abs(data.qpos[self._finger[1]])),
             objects={name: poses[name] for name in scene.objects},
@@ -141,7 +147,7 @@ class FactReader:
         return tokens
 
     def _boxes(self, root: int) -> tuple[Box, ...]:
-        """Bounding boxes of the collision shapes fixed to body `root`, in its frame. What moves on a joint is left out."""
+        """Bounding boxes of the collision shapes fixed to body `root`, in its frame, without what moves on a joint."""
         model = self._model
         frames = {root: (np.zeros(3), np.eye(3))}
         for body in range(root + 1, model.nbody):  # a parent comes before its children
