@@ -51,7 +51,7 @@ def main(config: Config) -> None:
         for number in range(config.placements):
             env.seed(0)
             hf.reset(env)
-            env.set_init_state(states[number])
+            seen = env.set_init_state(states[number])
             for _ in range(10):
                 seen, *_ = env.step(NO_OP)
             success, steps = False, 0

@@ -185,7 +185,7 @@ def _train(
     config: ImproveConfig,
     run: RunFolder,
     policy: LearnedPolicy,
-    tasks: Sequence[Task],
+    tasks: tuple[Task, ...],
     clock: _Clock,
     progress: Progress,
 ) -> tuple[LearnedPolicy, dict[str, int]]:

@@ -7,7 +7,7 @@ protocol) draws without multisampling and reflections, the robot by its collisio
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import mujoco
 import numpy as np
@@ -25,9 +25,9 @@ class Renderer:
     def __init__(self, cameras: tuple[str, ...], size: int, profile: RenderProfile, orientation: Orientation) -> None:
         self.cameras = cameras
         self.size = size
-        self.profile = profile
+        self.profile: RenderProfile = profile
         self.orientation = orientation
-        self._gl: mujoco.GLContext | None = None
+        self._gl: Any = None
         self._stages: dict[str, _Stage] = {}
 
     def draw(
