@@ -38,10 +38,10 @@ MAX_TURN_RAD_S = 1.6
 
 @dataclass(frozen=True)
 class Command:
-    """One control step. `delicate`: noise would spoil it (the fingers are about a thing)."""
+    """One control step. `freedom` (0 to 1) is the share of injected noise it bears: none with fingers about a thing."""
 
     action: Float64[np.ndarray, " 7"]
-    delicate: bool = False
+    freedom: float = 0.0
 
 
 CLEARANCE_M = 0.05
@@ -136,8 +136,8 @@ def move(
             return facts, True
         if unless(facts):
             return facts, False
-        near = float(np.linalg.norm(offset)) < 0.03
-        facts = yield Command(reach_action(facts.eef, reach, gripper), delicate=near)
+        freedom = float(np.clip((np.linalg.norm(offset) - 0.02) / 0.10, 0.0, 1.0))
+        facts = yield Command(reach_action(facts.eef, reach, gripper), freedom)
     return facts, False
 
 
@@ -162,7 +162,7 @@ def close_fingers(facts: Facts, reach: Reach, max_steps: int = 14) -> Generator[
     steady = 0
     for step in range(max_steps):
         width = facts.gripper_width_m
-        facts = yield Command(reach_action(facts.eef, reach, CLOSE), delicate=True)
+        facts = yield Command(reach_action(facts.eef, reach, CLOSE))
         steady = steady + 1 if step >= 2 and abs(facts.gripper_width_m - width) < 5e-4 else 0
         if steady == 2:
             break
@@ -208,7 +208,7 @@ def release(facts: Facts, yaw: float, open_steps: int = 4, rise: float = 0.06) -
     here = facts.eef.position.copy()
     stay = Reach(here, downward(yaw), here[2])
     for _ in range(open_steps):
-        facts = yield Command(reach_action(facts.eef, stay, OPEN), delicate=True)
+        facts = yield Command(reach_action(facts.eef, stay, OPEN))
     above = Reach(here + np.array([0.0, 0.0, rise]), downward(yaw), here[2] + rise)
     return (yield from move(facts, lambda _: above, OPEN, tolerance=0.02, max_steps=20))
 

@@ -1,0 +1,110 @@
+"""Record demonstrations: a scripted expert picks and places, from sampled placements, seen by the policy's cameras.
+
+The expert reads object poses from the simulator. A run that was stopped goes on when the same command is given again.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hone.cli.output import emit_json, people
+from hone.cli.progress import TerminalProgress
+from hone.data.demonstrations import demonstrate, requests
+from hone.data.episodes import EpisodeHeader, EpisodeWriter, read_headers
+from hone.envs.libero.environment import LiberoConfig
+from hone.envs.libero.suites import task as find_task
+from hone.envs.libero.suites import tasks as suite_tasks
+from hone.errors import HoneError
+from hone.primitives.expert import VERSION
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `hone demos`."""
+
+    suite: str = "libero_object"
+    """Benchmark suite: libero_object or libero_spatial."""
+    tasks: tuple[int, ...] = ()
+    """Task numbers within the suite; all of them if none is given."""
+    per_task: int = 3
+    """Successful demonstrations of each task."""
+    output: Path = Path("runs/demos")
+    """Folder the episodes are written to."""
+    seed: int = 0
+    """Seed of the placements and of the noise."""
+    noise: float = 0.0
+    """Noise added to what the robot executes, in action units; the recorded labels stay the expert's corrections."""
+    slots: int = 4
+    """Demonstrations recorded side by side."""
+    env: LiberoConfig = field(default_factory=lambda: LiberoConfig(stop_at_success=False))
+    """The environment. It goes on after success, so that a demonstration ends with letting go."""
+    json: bool = False
+    """Print a summary as one JSON object on standard output."""
+
+
+def resume_hint(config: Config) -> str:
+    return f"run the same command again: the episodes in {config.output} are kept"
+
+
+def run(config: Config) -> int:
+    if config.slots < 1:
+        raise HoneError(f"slots is {config.slots}; use at least one.")
+    started = time.monotonic()
+    chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
+    progress = TerminalProgress()
+    with progress.stage("composing scenes (once)", len(chosen)) as step:
+        for task in chosen:
+            config.env.prepare([task])
+            step(1)
+    writer = EpisodeWriter(config.output, config.env.spec, provenance(config))
+    wanted = requests(chosen, config.per_task, read_headers(config.output))
+    env = config.env.build(config.slots)
+    total = config.per_task * len(chosen)
+    try:
+        with progress.stage("demonstrating", total, done=total - len(wanted)) as step:
+            for episode in demonstrate(env, wanted, seed=config.seed, noise=config.noise):
+                writer.write(episode)
+                step(1 if episode.status == "success" else 0, f"{episode.status} in {len(episode)} steps")
+    finally:
+        env.close()
+    headers = read_headers(config.output)
+    result = {**summary(headers), "seconds": round(time.monotonic() - started, 1)}
+    console = people()
+    for name, tally in result["per_task"].items():
+        console.print(f"  {tally['successes']:>3}/{tally['episodes']:<3} {tally['mean_steps']:>6.1f} steps  {name}")
+    console.print(f"{result['successes']} demonstrations in {config.output} ({result['seconds']:.0f} s)")
+    if config.json:
+        emit_json({**result, "output": str(config.output)})
+    succeeded = {(h.task, h.metadata["number"]) for h in headers if h.status == "success"}
+    return 0 if all((task, number) in succeeded for task in chosen for number in range(config.per_task)) else 1
+
+
+def provenance(config: Config) -> dict[str, Any]:
+    """How the episodes were made; a folder is continued only by the same."""
+    same_everywhere = ("num_threads", "engine", "assets")
+    return {
+        "expert": VERSION,
+        "privilege": "object poses (the expert)",
+        "placements": "sampled",
+        "seed": config.seed,
+        "noise": config.noise,
+        "asset_pack": config.env.asset_label,
+        **{name: value for name, value in asdict(config.env).items() if name not in same_everywhere},
+    }
+
+
+def summary(headers: list[EpisodeHeader]) -> dict[str, Any]:
+    """Episodes and successes, together and per task; steps are those of the successes."""
+    per_task = {}
+    for name in sorted({header.task.name for header in headers}):
+        per_task[name] = _tally([header for header in headers if header.task.name == name])
+    return {**_tally(headers), "per_task": per_task}
+
+
+def _tally(headers: list[EpisodeHeader]) -> dict[str, Any]:
+    steps = [header.steps for header in headers if header.status == "success"]
+    mean = sum(steps) / len(steps) if steps else 0.0
+    return {"episodes": len(headers), "successes": len(steps), "mean_steps": round(mean, 1)}

@@ -1,0 +1,201 @@
+"""Demonstrations: the scripted expert acts in the slots of an environment, and every control step is recorded.
+
+They start from sampled placements, never from the official initial states. Noise, where asked for, is added to what the
+robot executes while the label stays the expert's own correction (DART, Laskey et al. 2017, arXiv:1703.09327). Departure
+from the paper: the noise is an Ornstein-Uhlenbeck process of a given scale, not fitted to a policy's errors.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Float64
+
+from hone.envs.base import Environment
+from hone.errors import HoneError
+from hone.primitives.expert import VERSION, Expert, correlated_noise
+from hone.seeding import numpy_generator
+from hone.types import Episode, Observation, Placement, Status, Task
+
+log = logging.getLogger(__name__)
+
+PLACEMENTS = range(128, 2048)
+"""Sampled placements that demonstrations start from; those below are for validation."""
+ATTEMPTS = 5
+"""Placements tried for one demonstration before it is given up."""
+
+
+class Recorded(Protocol):
+    """An episode, or the header of one."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def status(self) -> Status: ...
+
+    @property
+    def metadata(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, order=True)
+class Request:
+    """Demonstration `number` of a task; `attempt` counts the placements that failed before."""
+
+    task: Task
+    number: int
+    attempt: int = 0
+
+
+@dataclass
+class _Recording:
+    """A demonstration in progress."""
+
+    request: Request
+    placement: Placement
+    generator: np.random.Generator
+    expert: Expert = field(default_factory=Expert)
+    noise: Float64[np.ndarray, " 6"] = field(default_factory=lambda: np.zeros(6))
+    seen: list[Observation] = field(default_factory=list)
+    actions: list[np.ndarray] = field(default_factory=list)
+    executed: list[np.ndarray] = field(default_factory=list)
+
+
+def collect_demonstrations(
+    env: Environment,
+    tasks: Sequence[Task],
+    *,
+    per_task: int,
+    seed: int,
+    noise: float = 0.0,
+    on_progress: Callable[[Episode], None] | None = None,
+) -> list[Episode]:
+    """`per_task` successful demonstrations of each task, and those that failed on the way, ordered by task and number.
+
+    `noise` is the standard deviation of the injected noise in action units (0 = none; 0.1 to 0.3 are usual).
+    Whether images and object poses are recorded is the environment's `spec`. The environment should go on after
+    success, so that a demonstration ends with letting go.
+    """
+    episodes = []
+    for episode in demonstrate(env, requests(tasks, per_task), seed=seed, noise=noise):
+        episodes.append(episode)
+        if on_progress is not None:
+            on_progress(episode)
+    return sorted(episodes, key=lambda e: (e.task, e.metadata["number"], e.metadata["attempt"]))
+
+
+def requests(tasks: Sequence[Task], per_task: int, recorded: Iterable[Recorded] = ()) -> list[Request]:
+    """What is still to be demonstrated, given what was recorded before (with the same seed and noise)."""
+    if per_task < 1:
+        raise HoneError(f"per_task is {per_task}; ask for at least one demonstration per task.")
+    waiting = {(task, number): Request(task, number) for number in range(per_task) for task in tasks}
+    for episode in sorted(recorded, key=lambda e: e.metadata["attempt"]):
+        key = (episode.task, episode.metadata["number"])
+        if episode.status == "success":
+            waiting.pop(key, None)
+        elif key in waiting:
+            waiting[key] = replace(waiting[key], attempt=episode.metadata["attempt"] + 1)
+    return [request for request in waiting.values() if request.attempt < ATTEMPTS]
+
+
+def demonstrate(env: Environment, wanted: Sequence[Request], *, seed: int, noise: float = 0.0) -> Iterator[Episode]:
+    """Run every request and yield each episode as it ends. A failure is yielded too, and tried at another placement."""
+    if noise < 0:
+        raise HoneError(f"noise is {noise}; it must not be negative.")
+    waiting = deque(wanted)
+    running: dict[int, _Recording] = {}
+    while waiting or running:
+        free = [slot for slot in range(env.num_slots) if slot not in running][: len(waiting)]
+        for slot in free:
+            running[slot] = _begin(waiting.popleft(), seed)
+        if free:
+            env.reset(free, [running[s].request.task for s in free], [running[s].placement for s in free])
+        for slot, status in _step(env, running, noise).items():
+            recording = running.pop(slot)
+            if status != "success":
+                waiting.extend(_again(recording.request))
+            if recording.actions:
+                yield _episode(recording, status, seed, noise)
+
+
+def _begin(request: Request, seed: int) -> _Recording:
+    """Each demonstration has a placement and a noise of its own, whatever else is recorded beside it."""
+    order = numpy_generator(seed, "demonstrations", request.task.suite, request.task.name, request.attempt).permutation(
+        np.arange(PLACEMENTS.start, PLACEMENTS.stop)
+    )
+    placement = Placement("sampled", int(order[request.number % len(order)]))
+    keys = ("demonstration noise", request.task.suite, request.task.name, request.number, request.attempt)
+    return _Recording(request, placement, numpy_generator(seed, *keys))
+
+
+def _again(request: Request) -> list[Request]:
+    if request.attempt + 1 < ATTEMPTS:
+        return [replace(request, attempt=request.attempt + 1)]
+    log.warning("no demonstration of '%s' succeeded in %d attempts", request.task.name, ATTEMPTS)
+    return []
+
+
+def _step(env: Environment, running: dict[int, _Recording], noise: float) -> dict[int, Status]:
+    """One control step of every running slot; says which ended and how."""
+    ended: dict[int, Status] = {}
+    slots = sorted(running)
+    facts = dict(zip(slots, env.facts(slots), strict=True))
+    commands = {slot: running[slot].expert.act(facts[slot]) for slot in slots}
+    for slot in slots:
+        if commands[slot] is None:
+            ended[slot] = "success" if all(facts[slot].satisfied) else "failure"
+    acting = [slot for slot in slots if slot not in ended]
+    if not acting:
+        return ended
+    observation = env.observe(acting)
+    for row, slot in enumerate(acting):
+        recording, command = running[slot], commands[slot]
+        assert command is not None
+        recording.noise = correlated_noise(recording.noise, noise, recording.generator)
+        disturbed = command.action.copy()
+        disturbed[:6] = np.clip(disturbed[:6] + command.freedom * recording.noise, -1.0, 1.0)
+        recording.seen.append(_row(observation, row))
+        recording.actions.append(command.action.astype(np.float32))
+        recording.executed.append(disturbed.astype(np.float32))
+    result = env.step(acting, np.stack([running[slot].executed[-1:] for slot in acting]))
+    for slot, done, terminated in zip(acting, result.done, result.terminated, strict=True):
+        if done:
+            ended[slot] = "success" if terminated else "failure"
+    return ended
+
+
+def _row(observation: Observation, row: int) -> Observation:
+    return Observation(
+        observation.proprio[row : row + 1],
+        observation.instructions[row : row + 1],
+        None if observation.images is None else observation.images[row : row + 1],
+        None if observation.state is None else observation.state[row : row + 1],
+    )
+
+
+def _episode(recording: _Recording, status: Status, seed: int, noise: float) -> Episode:
+    request, seen = recording.request, recording.seen
+    images = [o.images for o in seen if o.images is not None]
+    state = [o.state for o in seen if o.state is not None]
+    return Episode(
+        task=request.task,
+        placement=recording.placement,
+        status=status,
+        proprio=np.concatenate([o.proprio for o in seen]),
+        actions=np.stack(recording.actions),
+        executed=np.stack(recording.executed),
+        images=np.concatenate(images) if images else None,
+        state=np.concatenate(state) if state else None,
+        metadata={
+            "expert": VERSION,
+            "seed": seed,
+            "noise": noise,
+            "number": request.number,
+            "attempt": request.attempt,
+        },
+    )
