@@ -11,12 +11,13 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
-from hone.envs.base import Environment
+from hone.data.episodes import EpisodeHeader
+from hone.envs.base import StepResult
 from hone.errors import HoneError
 from hone.primitives.expert import VERSION, Expert, correlated_noise
 from hone.seeding import numpy_generator
@@ -30,17 +31,19 @@ ATTEMPTS = 5
 """Placements tried for one demonstration before it is given up."""
 
 
-class Recorded(Protocol):
-    """An episode, or the header of one."""
+@runtime_checkable
+class Stage(Protocol):
+    """What recording needs of an environment."""
 
-    @property
-    def task(self) -> Task: ...
+    num_slots: int
 
-    @property
-    def status(self) -> Status: ...
+    def reset(self, slots: Sequence[int], tasks: Sequence[Task], placements: Sequence[Placement]) -> None: ...
 
-    @property
-    def metadata(self) -> dict[str, Any]: ...
+    def step(self, slots: Sequence[int], chunks: Float32[np.ndarray, "n H A"]) -> StepResult: ...
+
+    def observe(self, slots: Sequence[int]) -> Observation: ...
+
+    def facts(self, slots: Sequence[int]) -> list[Any]: ...
 
 
 @dataclass(frozen=True, order=True)
@@ -67,7 +70,7 @@ class _Recording:
 
 
 def collect_demonstrations(
-    env: Environment,
+    env: Stage,
     tasks: Sequence[Task],
     *,
     per_task: int,
@@ -89,7 +92,7 @@ def collect_demonstrations(
     return sorted(episodes, key=lambda e: (e.task, e.metadata["number"], e.metadata["attempt"]))
 
 
-def requests(tasks: Sequence[Task], per_task: int, recorded: Iterable[Recorded] = ()) -> list[Request]:
+def requests(tasks: Sequence[Task], per_task: int, recorded: Iterable[Episode | EpisodeHeader] = ()) -> list[Request]:
     """What is still to be demonstrated, given what was recorded before (with the same seed and noise)."""
     if per_task < 1:
         raise HoneError(f"per_task is {per_task}; ask for at least one demonstration per task.")
@@ -103,7 +106,7 @@ def requests(tasks: Sequence[Task], per_task: int, recorded: Iterable[Recorded] 
     return [request for request in waiting.values() if request.attempt < ATTEMPTS]
 
 
-def demonstrate(env: Environment, wanted: Sequence[Request], *, seed: int, noise: float = 0.0) -> Iterator[Episode]:
+def demonstrate(env: Stage, wanted: Sequence[Request], *, seed: int, noise: float = 0.0) -> Iterator[Episode]:
     """Run every request and yield each episode as it ends. A failure is yielded too, and tried at another placement."""
     if noise < 0:
         raise HoneError(f"noise is {noise}; it must not be negative.")
@@ -140,7 +143,7 @@ def _again(request: Request) -> list[Request]:
     return []
 
 
-def _step(env: Environment, running: dict[int, _Recording], noise: float) -> dict[int, Status]:
+def _step(env: Stage, running: dict[int, _Recording], noise: float) -> dict[int, Status]:
     """One control step of every running slot; says which ended and how."""
     ended: dict[int, Status] = {}
     slots = sorted(running)

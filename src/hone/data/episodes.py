@@ -27,6 +27,8 @@ FORMAT = "hone-episodes"
 VERSION = 1
 REQUIRED = ("proprio", "actions", "executed")
 OPTIONAL = ("images", "state")
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
+"""What NumPy, zipfile and json raise on damaged files."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def _files(folder: Path) -> list[Path]:
 def _open(folder: Path) -> Iterator[tuple[Path, EpisodeHeader, Any]]:
     for path in _files(folder):
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            # By way of memory: NumPy leaves a file that it cannot read open.
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
                 data = json.loads(str(arrays["header"]))
                 header = EpisodeHeader(
                     Task(**data["task"]),
@@ -138,14 +141,14 @@ def _open(folder: Path) -> Iterator[tuple[Path, EpisodeHeader, Any]]:
                     data["metadata"],
                 )
                 yield path, header, arrays
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except UNREADABLE as error:
             raise _corrupt(path, error) from error
 
 
 def _read(path: Path, header: EpisodeHeader, arrays: Any) -> Episode:
     try:
         columns = {name: arrays[name] for name in (*REQUIRED, *OPTIONAL) if name in arrays or name in REQUIRED}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise _corrupt(path, error) from error
     for name, column in columns.items():
         if len(column) != header.steps:

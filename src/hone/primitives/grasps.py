@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float64
 
 from hone.envs.libero.facts import Box, Pose
 
-Points = Float64[np.ndarray, "n 3"]
+Points = Float64[np.ndarray, "_ 3"]
 
 TIP_M = 0.012
 """How far the fingertips reach beyond the grip site."""
@@ -176,9 +176,10 @@ def _grasps_at_yaw(
     for depth in search.depths:
         height = np.maximum(top - depth, support + search.table_clearance)
         between = _between_pads(local, places, height)
-        feasible = (between.sum(1) >= 3) & ~_collides(local, places, height, search.margin)
-        feasible &= ~_collides(others, places, height, search.margin)
-        for i in np.flatnonzero(feasible):
+        kept = np.flatnonzero(between.sum(1) >= 3)
+        for cloud in (local, others):
+            kept = kept[~_collides(cloud, places[kept], height[kept], search.margin)]
+        for i in kept:
             across, beside = (local[between[i], :2] - places[i]).T
             width = float(np.ptp(across))
             # Where the pads first touch: beside the pads' middle the thing turns or slips out (a rim, tangentially).

@@ -48,6 +48,7 @@ CLEARANCE_M = 0.05
 """Least distance of fingertips or cargo above what they pass over."""
 CORRIDOR_M = 0.12
 """Half width of the strip along a path in which things count as passed over."""
+STALLED_STEPS = 30
 SLIPPED_M = 0.04
 """A thing that moved this far in the hand is not held."""
 EMPTY_WIDTH_M = 0.002
@@ -126,17 +127,20 @@ def move(
 ) -> Skill:
     """Follow a `Reach` (which may depend on the facts) until within `tolerance` (m) and `turn_tolerance` (rad).
 
-    Fails after `max_steps`, or as soon as `unless` holds.
+    Fails after `max_steps`, as soon as `unless` holds, or when it gets no nearer (something is in the way).
     """
+    nearest, stalled = np.inf, 0
     for _ in range(max_steps):
         reach = target(facts)
-        offset = reach.position - facts.eef.position
-        turn = rotation_vector(reach.rotation @ facts.eef.rotation.T)
-        if np.linalg.norm(offset) < tolerance and np.linalg.norm(turn) < turn_tolerance:
+        offset = float(np.linalg.norm(reach.position - facts.eef.position))
+        turn = float(np.linalg.norm(rotation_vector(reach.rotation @ facts.eef.rotation.T)))
+        if offset < tolerance and turn < turn_tolerance:
             return facts, True
-        if unless(facts):
+        stalled = stalled + 1 if offset + 0.1 * turn > nearest - 0.001 else 0
+        nearest = min(nearest, offset + 0.1 * turn)
+        if stalled == STALLED_STEPS or unless(facts):
             return facts, False
-        freedom = float(np.clip((np.linalg.norm(offset) - 0.02) / 0.10, 0.0, 1.0))
+        freedom = float(np.clip((offset - 0.02) / 0.10, 0.0, 1.0))
         facts = yield Command(reach_action(facts.eef, reach, gripper), freedom)
     return facts, False
 
