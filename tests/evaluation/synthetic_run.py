@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 
 import imageio.v3 as imageio
 import numpy as np
@@ -111,6 +112,7 @@ def make_run(folder: RunFolder) -> RunFolder:
             "env_steps": 440_000,
             "rollouts": 2880,
             "faults": 1,
+            "cost": {"evaluation before": asdict(before.cost), "training": asdict(Cost(440_000, 55_000, 0, 610.0))},
             "protocol": before.protocol.to_json(),
             "commit": "0123456789ab",
         },

@@ -57,7 +57,7 @@ def test_object_features_ignore_order_padding_and_absence():
 def test_normalizer_standardises_floors_and_clamps():
     rng = np.random.default_rng(0)
     data = torch.tensor(rng.normal([1.0, 5.0, 0.0], [2.0, 1e-6, 0.5], size=(500, 3)), dtype=torch.float32)
-    normalizer = Normalizer(3)
+    normalizer = Normalizer((0.01, 0.01, 0.1))
     with pytest.raises(HoneError, match="fit_normalization"):
         normalizer(data)
     normalizer.fit(data)

@@ -49,7 +49,7 @@ def test_finds_its_way_back_when_disturbed():
 def test_tries_other_grasps_then_gives_up():
     tried = []
     for _ in range(ATTEMPTS):
-        grasp = choose_grasp(brick_and_bin(), "brick", tried)
+        grasp = choose_grasp(brick_and_bin(), "brick", "bin_inside", tried)
         assert grasp is not None
         assert all(grasp is not other for other in tried)
         tried.append(grasp)

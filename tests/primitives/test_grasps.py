@@ -22,13 +22,13 @@ from hone.primitives.grasps import (
 )
 
 NOWHERE = np.zeros((0, 3))
-BASE = np.array([-0.6, 0.0, 0.0])
+BASE, GOAL = np.array([-0.6, 0.0, 0.0]), np.array([-0.1, 0.0, 0.0])
 ALONG_Y = np.pi / 2
 
 
-def best(boxes, obstacles=NOWHERE, yaw=ALONG_Y, at=(0.0, 0.0, 0.03)):
+def best(boxes, obstacles=NOWHERE, yaw=ALONG_Y, at=(0.0, 0.0, 0.03), goal=GOAL):
     cloud = point_cloud(boxes, upright(*at))
-    return find_grasps(cloud, np.array(at), obstacles, yaw, BASE)[0]
+    return find_grasps(cloud, np.array(at), obstacles, yaw, BASE, goal)[0]
 
 
 def ring(radius: float, walls: int = 16) -> tuple[Box, ...]:
@@ -85,10 +85,10 @@ def test_neighbours_turn_the_hand():
 
 def test_what_is_too_wide_or_walled_in_has_no_grasp():
     wide = point_cloud((box((0.05, 0.05, 0.03)),), upright(0, 0, 0.03))
-    assert find_grasps(wide, np.zeros(3), NOWHERE, ALONG_Y, BASE) == []
+    assert find_grasps(wide, np.zeros(3), NOWHERE, ALONG_Y, BASE, GOAL) == []
     cloud = point_cloud(BRICK, upright(0, 0, 0.03))
     pit = point_cloud(ring(0.055), upright(0, 0, 0.03))
-    assert find_grasps(cloud, np.zeros(3), pit, ALONG_Y, BASE) == []
+    assert find_grasps(cloud, np.zeros(3), pit, ALONG_Y, BASE, GOAL) == []
 
 
 def test_a_wide_ring_is_pinched_at_its_wall_and_squarely():
@@ -104,6 +104,7 @@ def test_a_wide_ring_is_pinched_at_its_wall_and_squarely():
 def test_far_from_the_base_the_near_side_is_taken():
     at = (0.2, 0.0, 0.02)  # 80 cm from the base: the arm is straight
     assert best(ring(0.05), at=at).offset[0] < -0.02
+    assert best(ring(0.05), at=(0.0, 0.0, 0.02), goal=np.array(at)).offset[0] < -0.02
 
 
 def test_the_table_limits_the_depth():
@@ -125,7 +126,7 @@ def test_the_rim_of_a_bin_stops_the_hand():
 
 
 def test_tried_grasps_are_left_out():
-    grasps = find_grasps(point_cloud(BRICK, upright(0, 0, 0.03)), np.zeros(3), NOWHERE, ALONG_Y, BASE)
+    grasps = find_grasps(point_cloud(BRICK, upright(0, 0, 0.03)), np.zeros(3), NOWHERE, ALONG_Y, BASE, GOAL)
     others = unlike(grasps, grasps[:1])
     assert others
     assert all(other is not grasps[0] for other in others)

@@ -77,6 +77,8 @@ def test_what_is_kept_reproduces_the_log_probabilities(keep):
     policy = state_policy()
     env = StateToy(3, policy.spec)
     for t in rollout(env, policy, requests(4), keep=keep):
+        assert t.inputs is not None
+        assert t.candidate is not None
         features = t.inputs if isinstance(t.inputs, Features) else policy.encode(t.inputs)
         assert len(features) == t.decisions
         again = policy.log_prob(features, t.candidate).total
@@ -88,7 +90,10 @@ def test_an_episode_does_not_depend_on_its_neighbours():
     alone = {t.request.episode_id: t for t in rollout(StateToy(1, policy.spec), policy, requests(5), keep="features")}
     batched = {t.request.episode_id: t for t in rollout(StateToy(4, policy.spec), policy, requests(5), keep="features")}
     for episode, trajectory in alone.items():
-        torch.testing.assert_close(trajectory.candidate.sample, batched[episode].candidate.sample, atol=1e-5, rtol=1e-5)
+        mine, other = trajectory.candidate, batched[episode].candidate
+        assert mine is not None
+        assert other is not None
+        torch.testing.assert_close(mine.sample, other.sample, atol=1e-5, rtol=1e-5)
         assert trajectory.steps == batched[episode].steps
 
 

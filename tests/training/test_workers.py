@@ -44,4 +44,4 @@ def test_a_worker_that_keeps_dying_is_a_fault_not_a_failure():
     with RolloutPool(ToyConfig(always_die=True), forward_policy(0.5), 1, 4) as pool:
         trajectories = pool.collect(requests(3))
     assert {t.status for t in trajectories} == {"error"}
-    assert "3 attempts" in trajectories[0].fault
+    assert "3 attempts" in str(trajectories[0].fault)

@@ -41,8 +41,8 @@ class ToyEnvironment:
         self.num_slots = num_slots
         self._position = np.zeros(num_slots)
         self._steps = np.zeros(num_slots, np.int32)
-        self._task: list[Task | None] = [None] * num_slots
-        self._placement: list[Placement | None] = [None] * num_slots
+        self._task: dict[int, Task] = {}
+        self._placement: dict[int, Placement] = {}
 
     def reset(self, slots: Sequence[int], tasks: Sequence[Task], placements: Sequence[Placement]) -> None:
         for slot, task, placement in zip(slots, tasks, placements, strict=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hone.cli.improve import improve_and_report
+from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.improve import ImproveConfig
 
 
@@ -24,7 +25,15 @@ class Config:
 
 def demo_recipe(output: Path, seed: int) -> ImproveConfig:
     """The settings of the demo."""
-    return ImproveConfig(output=output, suite="libero_object", tasks=(0, 1, 2), demos=3, seed=seed)
+    return ImproveConfig(
+        output=output,
+        suite="libero_object",
+        tasks=(0, 1, 2),
+        demos=3,
+        seed=seed,
+        clone=BehaviorCloningConfig(steps=250),
+        iterations=30,
+    )
 
 
 def run(config: Config) -> int:

@@ -330,13 +330,8 @@ def _diagnostics(run: RunRecord) -> str:
 
 
 def _cost(run: RunRecord) -> str:
-    rows: list[tuple[str, dict[str, Any]]] = []
-    if "env_steps" in run.summary:
-        rows.append(("Training", run.summary))
-    for label, result in (("Evaluation before", run.before), ("Evaluation after", run.after)):
-        if result is not None:
-            rows.append((label, result.summary()["cost"]))
-    if not rows:
+    phases: dict[str, dict[str, Any]] = run.summary.get("cost", {})
+    if not phases:
         return ""
     columns = {
         "env_steps": "Environment steps",
@@ -345,8 +340,10 @@ def _cost(run: RunRecord) -> str:
         "core_seconds": "Core-seconds",
     }
     lines = [
-        f"<tr><td>{escape(name)}</td>" + "".join(f"<td>{_fact(cost.get(key))}</td>" for key in columns) + "</tr>"
-        for name, cost in rows
+        f"<tr><td>{escape(name.capitalize())}</td>"
+        + "".join(f"<td>{_fact(cost.get(key))}</td>" for key in columns)
+        + "</tr>"
+        for name, cost in phases.items()
     ]
     return _section("What it cost", "", _table(["", *columns.values()], lines))
 

@@ -58,7 +58,7 @@ class Cost:
     judge_calls: int = 0
     """Calls to a language model or a learned judge."""
     core_seconds: float = 0.0
-    """Processor time of all workers together."""
+    """Wall time times the cores it was given."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(

@@ -21,7 +21,7 @@ from hone.errors import HoneError
 from hone.language.encoder import words_of
 from hone.policies.base import Candidate, Candidates, Features, LogProb
 from hone.policies.heads.base import NO_HOOKS, Head, SamplingHooks, masked_mean, row_noise
-from hone.policies.inputs import PROPRIO_FEATURES, Normalizer, proprio_features
+from hone.policies.inputs import PROPRIO_FEATURES, PROPRIO_FLOORS, Normalizer, proprio_features
 from hone.policies.learned import Augmentation, LearnedPolicy
 from hone.policies.observations import as_tensor, camera_images, conditioned_sentences, jittered, random_shift
 from hone.policies.pretrained import build_config, seeded_initialisation
@@ -99,7 +99,7 @@ class FlowPolicy(LearnedPolicy[FlowPolicyConfig]):
         self.chunk_length = config.chunk_length
         num_patches = (config.image_size // config.patch) ** 2
         with seeded_initialisation(seed):
-            self.normalizer = Normalizer(PROPRIO_FEATURES)
+            self.normalizer = Normalizer(PROPRIO_FLOORS)
             self.patches = nn.Conv2d(3, config.width, config.patch, stride=config.patch)
             self.patch_position = nn.Parameter(torch.randn(len(config.cameras), num_patches, config.width) * 0.02)
             self.words = nn.Embedding(config.vocabulary, config.width, padding_idx=0)

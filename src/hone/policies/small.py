@@ -20,9 +20,9 @@ from hone.policies.base import Features
 from hone.policies.camera import CameraEncoder
 from hone.policies.heads import HEADS, DCTHeadConfig
 from hone.policies.inputs import (
-    OBJECT_FEATURES,
+    OBJECT_FLOORS,
     OBJECTS_V1_DIM,
-    PROPRIO_FEATURES,
+    PROPRIO_FLOORS,
     Normalizer,
     object_features,
     proprio_features,
@@ -105,15 +105,15 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         self.spec = config.spec
         self.chunk_length = config.chunk_length
         self._text_encoder = build_text_encoder(config.text_encoder)
-        vector_dim = PROPRIO_FEATURES + (OBJECT_FEATURES if config.inputs == "state" else 0)
+        floors = PROPRIO_FLOORS + (OBJECT_FLOORS if config.inputs == "state" else ())
         with seeded_initialisation(seed):
-            self.normalizer = Normalizer(vector_dim)
+            self.normalizer = Normalizer(floors)
             self.text = nn.Sequential(nn.Linear(self._text_encoder.dim, config.text_dim), nn.SiLU())
             self.cameras = nn.ModuleList(
                 CameraEncoder(config.image_size, config.channels, config.text_dim, config.camera_dim)
                 for _ in self.spec.cameras
             )
-            in_dim = vector_dim + config.text_dim + len(self.cameras) * (2 * config.channels + config.camera_dim)
+            in_dim = len(floors) + config.text_dim + len(self.cameras) * (2 * config.channels + config.camera_dim)
             self.head = config.head.build(in_dim, config.chunk_length, self.spec.action_low, self.spec.action_high)
 
     def encode(

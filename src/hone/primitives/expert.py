@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
 from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw, point_cloud, unlike
-from hone.primitives.skills import Command, Skill, pick, place, scene_points
+from hone.primitives.skills import Command, Skill, pick, place, scene_points, target_position
 
 VERSION = "pick_place_v1"
 """Changes whenever the same scene would get other movements."""
@@ -59,7 +59,7 @@ def _transfer(facts: Facts, thing: str, target: str) -> Skill:
     """Pick and place, trying another grasp when one fails."""
     tried: list[Grasp] = []
     for _ in range(ATTEMPTS):
-        grasp = choose_grasp(facts, thing, tried)
+        grasp = choose_grasp(facts, thing, target, tried)
         if grasp is None:
             return facts, False
         tried.append(grasp)
@@ -71,12 +71,20 @@ def _transfer(facts: Facts, thing: str, target: str) -> Skill:
     return facts, False
 
 
-def choose_grasp(facts: Facts, thing: str, tried: list[Grasp]) -> Grasp | None:
+def choose_grasp(facts: Facts, thing: str, target: str, tried: list[Grasp]) -> Grasp | None:
     """The best grasp unlike those tried, by the coarse search or else the fine one."""
     pose = facts.objects[thing]
     cloud, others = point_cloud(facts.shapes[thing], pose), scene_points(facts, without=thing)
     for search in SEARCHES:
-        grasps = find_grasps(cloud, pose.position, others, opening_yaw(facts.eef.rotation), facts.base.position, search)
+        grasps = find_grasps(
+            cloud,
+            pose.position,
+            others,
+            opening_yaw(facts.eef.rotation),
+            facts.base.position,
+            target_position(facts, target),
+            search,
+        )
         for grasp in unlike(grasps, tried):
             return grasp
     return None

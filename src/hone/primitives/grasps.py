@@ -68,7 +68,7 @@ class GraspSearch:
     off_pad: float = 0.005
     """Farthest that the first touch may be from the middle of a pad, sideways."""
     off_centre: float = 3.0
-    turn: float = 0.03
+    turn: float = 0.06
     """Per radian of yaw away from the gripper's own: prefers not to turn."""
     depth: float = 0.4
     thin_width: float = 1.5
@@ -77,7 +77,8 @@ class GraspSearch:
     side: float = 0.1
     """Along world +y: of two mirrored grasps (a bowl's rims) always the same is taken."""
     stretch: float = 3.0
-    """On the distance from the robot's base beyond `arm_reach`, where the arm is nearly straight and cannot be led."""
+    """On the hand's distance from the base beyond `arm_reach`, when it picks or when it places: there the arm is nearly
+    straight and can hardly be led."""
     arm_reach: float = 0.72
 
 
@@ -121,9 +122,13 @@ def find_grasps(
     obstacles: Points,
     current_yaw: float,
     base: Float64[np.ndarray, " 3"],
+    goal: Float64[np.ndarray, " 3"],
     search: GraspSearch | None = None,
 ) -> list[Grasp]:
-    """Every feasible grasp of `thing` (a cloud, with its body's `origin`) from above, best first."""
+    """Every feasible grasp of `thing` (a cloud, with its body's `origin`) from above, best first.
+
+    `base` is where the robot stands, `goal` where the thing's origin is to go.
+    """
     search = search or GraspSearch()
     support = thing[:, 2].min()
     # On the grid of yaws: the noise of the arm's start does not tip the choice.
@@ -136,7 +141,7 @@ def find_grasps(
     grasps: list[Grasp] = []
     for step in range(search.yaws):
         yaw = nearest_yaw(step * np.pi / search.yaws, current_yaw)
-        grasps += _grasps_at_yaw(thing, origin, obstacles, yaw, current_yaw, base, support, search)
+        grasps += _grasps_at_yaw(thing, origin, obstacles, yaw, current_yaw, base, goal, support, search)
     return sorted(grasps, key=lambda grasp: round(grasp.cost, 5))
 
 
@@ -147,6 +152,7 @@ def _grasps_at_yaw(
     yaw: float,
     current_yaw: float,
     base: Float64[np.ndarray, " 3"],
+    goal: Float64[np.ndarray, " 3"],
     support: float,
     search: GraspSearch,
 ) -> list[Grasp]:
@@ -195,10 +201,14 @@ def _grasps_at_yaw(
                 - search.depth * min(float(top[i] - height[i]), 0.02)
                 + width * (search.thin_width if width < 0.03 else search.wide_width)
                 + search.side * float(position[1] - origin[1])
-                + search.stretch * max(0.0, float(np.linalg.norm(position[:2] - base[:2])) - search.arm_reach)
+                + search.stretch * max(0.0, _farthest(base, position, goal + position - origin) - search.arm_reach)
             )
             grasps.append(Grasp(position, yaw, width, position - origin, float(top[i]), cost))
     return grasps
+
+
+def _farthest(base: Float64[np.ndarray, " 3"], *places: Float64[np.ndarray, " 3"]) -> float:
+    return max(float(np.linalg.norm(place[:2] - base[:2])) for place in places)
 
 
 def _column(local: Points, places: Float64[np.ndarray, "g 2"]) -> Bool[np.ndarray, "g n"]:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
+from hone.data.demonstrations import PLACEMENTS as TRAINING_SEEDS
 from hone.data.demonstrations import collect_demonstrations
 from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.suites import task as find_task
@@ -24,7 +25,7 @@ from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.progress import SILENT, Progress
 from hone.evaluation.protocol import source_commit
-from hone.evaluation.results import EvaluationResult, paired_difference
+from hone.evaluation.results import Cost, EvaluationResult, paired_difference
 from hone.evaluation.run_folder import RunFolder, RunLog, read_json, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.evaluation.videos import record_videos
@@ -46,10 +47,8 @@ from hone.types import Placement, Task
 log = logging.getLogger(__name__)
 
 TALLY = ("success_rate", "successes", "episodes", "low", "high", "held_rate", "faults")
-VALIDATION_SEEDS = range(0, 128)
+VALIDATION_SEEDS = range(0, TRAINING_SEEDS.start)
 """Sampled placements the curve during training is measured on; never trained on."""
-TRAINING_SEEDS = range(128, 2048)
-"""Sampled placements demonstrations and rollouts start from."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +166,13 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
         "paired_difference": asdict(paired_difference(before, after, config.seed)),
         "probes": probes,
         "minutes": clock.minutes(),
-        **counts,
+        "rollouts": counts["rollouts"],
+        "env_steps": counts["env_steps"],
+        "cost": {
+            "evaluation before": asdict(before.cost),
+            "training": {f.name: counts[f.name] for f in fields(Cost)},
+            "evaluation after": asdict(after.cost),
+        },
         "faults": counts["faults"] + before.summary()["faults"] + after.summary()["faults"],
         "seed": config.seed,
         "demonstrations_per_task": 0 if config.policy else config.demos,
@@ -188,14 +193,14 @@ def _train(
     tasks: tuple[Task, ...],
     clock: _Clock,
     progress: Progress,
-) -> tuple[LearnedPolicy, dict[str, int]]:
+) -> tuple[LearnedPolicy, dict[str, Any]]:
     """GRPO from the last checkpoint, or from the start."""
     checkpoint = load_latest(run.path)
     if checkpoint is not None:
         policy = load_policy(checkpoint.policy_folder)
     policy.train_encoder = config.train_encoder
     grpo = GRPO(policy, config.grpo)
-    counts = {"rollouts": 0, "env_steps": 0, "faults": 0}
+    counts: dict[str, Any] = {"rollouts": 0, "faults": 0, **asdict(Cost())}
     first = 0
     if checkpoint is not None:
         first = checkpoint.iteration
@@ -214,6 +219,7 @@ def _train(
         if first == 0:
             _curve_point(config, pool, policy, validation, 0, counts, clock, run_log)
         for iteration in range(first + 1, config.iterations + 1):
+            started = time.monotonic()
             policy.exploration = config.exploration_at(iteration - 1)
             trajectories = pool.collect(
                 training_requests(config, tasks, iteration),
@@ -225,8 +231,11 @@ def _train(
 
             counts = {
                 "rollouts": counts["rollouts"] + len(valid),
-                "env_steps": counts["env_steps"] + sum(t.steps for t in valid),
                 "faults": counts["faults"] + len(trajectories) - len(valid),
+                "env_steps": counts["env_steps"] + sum(t.steps for t in valid),
+                "decoder_evaluations": counts["decoder_evaluations"] + sum(t.decisions for t in valid),
+                "judge_calls": 0,
+                "core_seconds": counts["core_seconds"] + (time.monotonic() - started) * max(config.workers, 1),
             }
             success = float(np.mean([t.success for t in valid]))
             run_log.training(
@@ -295,7 +304,7 @@ def _curve_point(
     policy: LearnedPolicy,
     setup: Setup,
     iteration: int,
-    counts: dict[str, int],
+    counts: dict[str, Any],
     clock: _Clock,
     run_log: RunLog,
 ) -> None:

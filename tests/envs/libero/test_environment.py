@@ -112,7 +112,9 @@ def test_success_terminates_and_holds(env: LiberoEnvironment):
 
 def test_state_tokens_name_the_objects_of_interest(env: LiberoEnvironment):
     env.reset([0], [OBJECT], [OFFICIAL])
-    tokens, facts = env.observe([0]).state[0], env.facts([0])[0]
+    state, facts = env.observe([0]).state, env.facts([0])[0]
+    assert state is not None
+    tokens = state[0]
     assert facts.of_interest == ("alphabet_soup_1", "basket_1")
     for order, name in enumerate(facts.of_interest, start=1):
         row = tokens[tokens[:, 9] == order]
@@ -136,7 +138,7 @@ def test_pictures_are_drawn_the_right_way_up():
     for orientation in ("upright", "opengl", "rotated_180"):
         env = LiberoConfig(image_orientation=orientation, image_size=64).build(1)
         env.reset([0], [OBJECT], [OFFICIAL])
-        pictures[orientation] = env.observe([0]).images[0]
+        pictures[orientation] = env.render([0])[0]
         env.close()
     upright = pictures["upright"]
     assert upright.shape == (2, 64, 64, 3)

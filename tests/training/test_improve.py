@@ -1,0 +1,144 @@
+"""The main job, small but whole: from nothing to a report, stopped half way and taken up again."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from hone.cli import main
+from hone.errors import HoneError
+from hone.policies import load_policy
+from hone.policies.small import SmallPolicyConfig
+from hone.training.behavior_cloning import BehaviorCloningConfig
+from hone.training.checkpoint import load_latest
+from hone.training.improve import TRAINING_SEEDS, VALIDATION_SEEDS, ImproveConfig, improve, training_requests
+
+pytestmark = pytest.mark.sim
+
+
+def tiny(output: Path) -> ImproveConfig:
+    """State policy, one task, two updates: seconds."""
+    return ImproveConfig(
+        output=output,
+        tasks=(0,),
+        demos=1,
+        iterations=2,
+        groups=2,
+        group_size=3,
+        workers=0,
+        slots=6,
+        evaluate_every=1,
+        curve_placements=1,
+        final_placements=2,
+        probe_placements=1,
+        train_step_cap=60,
+        network=SmallPolicyConfig(inputs="state"),
+        clone=BehaviorCloningConfig(steps=20),
+    )
+
+
+class StopAfter:
+    """Progress that presses Ctrl-C after `n` units of the stage called `name`."""
+
+    def __init__(self, name: str, n: int) -> None:
+        self.name, self.left = name, n
+
+    @contextmanager
+    def stage(self, name, total, done=0):
+        def advance(n=1, note=""):
+            if name.startswith(self.name):
+                self.left -= n
+                if self.left == 0:
+                    raise KeyboardInterrupt
+
+        yield advance
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that nobody interrupts."""
+    config = tiny(tmp_path_factory.mktemp("runs") / "whole")
+    return config, improve(config)
+
+
+def test_summary_has_what_a_reader_needs(whole):
+    config, summary = whole
+    assert summary["rollouts"] == 2 * 2 * 3
+    assert summary["env_steps"] == summary["cost"]["training"]["env_steps"] > 0
+    assert summary["before"]["episodes"] == summary["after"]["episodes"] == 2
+    assert {"mean", "low", "high"} <= summary["paired_difference"].keys()
+    assert set(summary["probes"]) == {"normal", "blank", "other_task"}
+    assert summary["protocol"]["privilege"] == "object poses"
+    assert summary["protocol"]["placement_kind"] == "official"
+    assert summary["faults"] == 0
+    assert summary == json.loads((config.output / "summary.json").read_text())
+
+
+def test_a_run_stopped_half_way_ends_like_one_that_was_not(whole, tmp_path):
+    config, _ = whole
+    again = replace(config, output=tmp_path / "stopped")
+    for stage, units in (("cloning", 5), ("improving", 1), ("language", 1)):
+        with pytest.raises(KeyboardInterrupt):
+            improve(again, StopAfter(stage, units))
+    improve(again)
+    checkpoints = [load_latest(path) for path in (config.output, again.output)]
+    first, second = (load_policy(c.policy_folder).state_dict() for c in checkpoints if c is not None)
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, atol=0, rtol=0)
+    rows = [(path / "metrics.jsonl").read_text().splitlines() for path in (config.output, again.output)]
+    assert len(rows[0]) == len(rows[1]) == 2
+    assert [json.loads(row)["kl"] for row in rows[0]] == [json.loads(row)["kl"] for row in rows[1]]
+
+
+def test_a_folder_of_another_run_is_refused(whole):
+    config, _ = whole
+    with pytest.raises(HoneError, match="other settings \\(group_size\\)"):
+        improve(replace(config, group_size=4))
+
+
+def test_training_never_starts_where_it_is_measured(whole):
+    config, _ = whole
+    assert set(VALIDATION_SEEDS).isdisjoint(TRAINING_SEEDS)
+    requests = [r for iteration in range(1, 50) for r in training_requests(config, config.chosen_tasks, iteration)]
+    assert {r.placement.kind for r in requests} == {"sampled"}
+    assert all(r.placement.index in TRAINING_SEEDS for r in requests)
+    assert len({r.seed for r in requests}) == len(requests)
+
+
+def test_the_command_line_reports_and_evaluates(whole, capsys):
+    config, summary = whole
+    assert main(["report", str(config.output)]) == 0
+    assert "object poses" in (config.output / "report.html").read_text()
+    capsys.readouterr()
+    checkpoint = load_latest(config.output)
+    assert checkpoint is not None
+    arguments = ["--policy", str(checkpoint.policy_folder), "--tasks", "0", "--placements", "2", "--workers", "0"]
+    assert main(["eval", *arguments, "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    for key in ("success_rate", "successes", "episodes", "low", "high", "per_task", "faults", "protocol"):
+        assert key in printed
+    assert printed["successes"] == summary["after"]["successes"]
+    assert printed["protocol_hash"] == summary["after"]["protocol_hash"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["eval", "--policy", "nowhere"], "nowhere"),
+        (["improve", "--suite", "libero_objects"], "Did you mean 'libero_object'"),
+        (["improve", "--tasks", "12"], "tasks 0-9, not 12"),
+        (["improve", "--env.assets", "/nowhere"], "no LIBERO assets in '/nowhere'"),
+        (["improve", "--group-size", "1"], "at least 2 episodes"),
+    ],
+)
+def test_bad_input_is_one_line(arguments, message, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
