@@ -70,7 +70,7 @@ def test_move_arrives_and_says_so():
     assert np.linalg.norm(facts.eef.position - HERE.position) < 0.005
 
 
-def test_move_gives_up_where_it_gets_no_nearer():
+def test_move_gives_up_where_it_is_blocked():
     def blocked(facts, action):
         moved = step(facts, action)
         low = max(moved.eef.position[2], 0.12)
@@ -79,3 +79,9 @@ def test_move_gives_up_where_it_gets_no_nearer():
     facts, arrived = run(move(brick_and_bin(), lambda _: HERE, OPEN, max_steps=1000), brick_and_bin(), blocked)
     assert not arrived
     assert np.isclose(facts.eef.position[2], 0.12)
+
+
+def test_a_long_rise_is_not_taken_for_standing_still():
+    """Sideways it gets no nearer for 40 steps, then it arrives."""
+    high = Reach(np.array([0.3, 0.0, 1.0]), downward(np.pi / 2), travel=1.0)
+    assert run(move(brick_and_bin(), lambda _: high, OPEN, max_steps=300), brick_and_bin())[1]

@@ -79,7 +79,7 @@ class GraspSearch:
     stretch: float = 3.0
     """On the hand's distance from the base beyond `arm_reach`, when it picks or when it places: there the arm is nearly
     straight and can hardly be led."""
-    arm_reach: float = 0.72
+    arm_reach: float = 0.75
 
 
 def point_cloud(boxes: Sequence[Box], pose: Pose, spacing: float = 0.006) -> Points:

@@ -127,17 +127,18 @@ def move(
 ) -> Skill:
     """Follow a `Reach` (which may depend on the facts) until within `tolerance` (m) and `turn_tolerance` (rad).
 
-    Fails after `max_steps`, as soon as `unless` holds, or when it gets no nearer (something is in the way).
+    Fails after `max_steps`, as soon as `unless` holds, or when the hand stands still (something is in its way).
     """
-    nearest, stalled = np.inf, 0
+    stood_at, stalled = facts.eef.position, 0
     for _ in range(max_steps):
         reach = target(facts)
         offset = float(np.linalg.norm(reach.position - facts.eef.position))
         turn = float(np.linalg.norm(rotation_vector(reach.rotation @ facts.eef.rotation.T)))
         if offset < tolerance and turn < turn_tolerance:
             return facts, True
-        stalled = stalled + 1 if offset + 0.1 * turn > nearest - 0.001 else 0
-        nearest = min(nearest, offset + 0.1 * turn)
+        if np.linalg.norm(facts.eef.position - stood_at) > 0.005:
+            stood_at, stalled = facts.eef.position, 0
+        stalled += 1
         if stalled == STALLED_STEPS or unless(facts):
             return facts, False
         freedom = float(np.clip((offset - 0.02) / 0.10, 0.0, 1.0))
