@@ -32,7 +32,7 @@ class ToyConfig:
 
 
 class ToyEnvironment:
-    """The position starts at the placement's index / 10; the first action coordinate moves it; placement 99 diverges."""
+    """The position starts at placement index / 10; the first action number moves it. Placement 99 diverges."""
 
     spec = SPEC
 

@@ -31,8 +31,8 @@ def demo_recipe(output: Path, seed: int) -> ImproveConfig:
         tasks=(0, 1, 2),
         demos=3,
         seed=seed,
-        clone=BehaviorCloningConfig(steps=250),
-        iterations=30,
+        clone=BehaviorCloningConfig(steps=150, batch_size=16),
+        iterations=40,
     )
 
 

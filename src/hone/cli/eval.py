@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -55,7 +55,7 @@ def run(config: Config) -> int:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
     policy = load_policy(config.policy)
-    env = replace(config.env, images=bool(policy.spec.cameras), state_tokens=policy.privileged)
+    env = config.env.seen_by(policy.spec)
     check_compatible(policy.spec, env.spec)
     setup = Setup(
         chosen,

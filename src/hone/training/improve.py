@@ -19,6 +19,7 @@ import torch
 
 from hone.data.demonstrations import PLACEMENTS as TRAINING_SEEDS
 from hone.data.demonstrations import collect_demonstrations
+from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.suites import task as find_task
 from hone.envs.libero.suites import tasks as suite_tasks
@@ -123,15 +124,6 @@ class ImproveConfig:
             return suite_tasks(self.suite)
         return tuple(find_task(self.suite, index) for index in self.tasks)
 
-    @property
-    def evaluation_env(self) -> LiberoConfig:
-        privileged = self.network.inputs == "state" and self.policy is None
-        return replace(self.env, images=not privileged, state_tokens=privileged or self.env.state_tokens)
-
-    @property
-    def training_env(self) -> LiberoConfig:
-        return replace(self.evaluation_env, physics="sleep", step_cap=self.train_step_cap)
-
     def exploration_at(self, iteration: int) -> float:
         done = iteration / max(self.iterations - 1, 1)
         return self.exploration + done * (self.final_exploration - self.exploration)
@@ -139,14 +131,15 @@ class ImproveConfig:
 
 def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any]:
     """Run the whole job in `config.output`, or what is left of it, and return the content of `summary.json`."""
+    tasks = config.chosen_tasks  # bad names are refused here, before anything is written
+    asset_pack(config.env.assets)
     run = RunFolder(config.output)
     _open_run(run, config)
     clock = _Clock(run)
-    tasks = config.chosen_tasks
 
     with progress.stage("composing scenes (once)", len(tasks)) as step:
         for task in tasks:
-            config.evaluation_env.prepare([task])
+            config.env.prepare([task])
             step(1)
 
     policy = _starting_policy(config, run, tasks, progress)
@@ -209,15 +202,21 @@ def _train(
     if first == config.iterations:
         return policy, counts
 
+    env = replace(config.env.seen_by(policy.spec), physics="sleep", step_cap=config.train_step_cap)
     reward = build_reward(config.reward)
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with (
-        RolloutPool(config.training_env, policy, config.workers, config.slots) as pool,
+        RolloutPool(env, policy, config.workers, config.slots) as pool,
         RunLog(run, resume_after=first if checkpoint else None) as run_log,
         progress.stage("improving (GRPO)", config.iterations, first) as step,
     ):
+
+        def log_evaluation(iteration: int) -> None:
+            so_far = {"iteration": iteration, "rollouts": counts["rollouts"], "minutes": clock.minutes()}
+            run_log.evaluation({**so_far, **_curve_point(pool, policy, validation, env)})
+
         if first == 0:
-            _curve_point(config, pool, policy, validation, 0, counts, clock, run_log)
+            log_evaluation(0)
         for iteration in range(first + 1, config.iterations + 1):
             started = time.monotonic()
             policy.exploration = config.exploration_at(iteration - 1)
@@ -226,6 +225,8 @@ def _train(
                 keep="observations" if config.train_encoder else "features",
             )
             valid = [t for t in trajectories if t.status != "error"]
+            if not valid:
+                raise HoneError(f"every episode of update {iteration} was a fault ({trajectories[0].fault}).")
             batch, stats = decision_batch(valid, torch.from_numpy(reward(valid)))
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
 
@@ -253,7 +254,7 @@ def _train(
                 }
             )
             if iteration % config.evaluate_every == 0 or iteration == config.iterations:
-                _curve_point(config, pool, policy, validation, iteration, counts, clock, run_log)
+                log_evaluation(iteration)
             state = grpo.state_dict()
             save_checkpoint(
                 run.path,
@@ -298,31 +299,10 @@ def decision_batch(trajectories: Sequence[Trajectory], rewards: torch.Tensor) ->
     return batch, stats
 
 
-def _curve_point(
-    config: ImproveConfig,
-    pool: RolloutPool,
-    policy: LearnedPolicy,
-    setup: Setup,
-    iteration: int,
-    counts: dict[str, Any],
-    clock: _Clock,
-    run_log: RunLog,
-) -> None:
+def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: LiberoConfig) -> dict[str, Any]:
     """One point of the greedy success curve, on validation placements in the training environment."""
-    result = evaluate(
-        pool, policy, setup, lambda s: protocol_card(s, config.training_env, policy), policy_name="training", hold=False
-    ).summary()
-    run_log.evaluation(
-        {
-            "iteration": iteration,
-            "rollouts": counts["rollouts"],
-            "env_steps": counts["env_steps"],
-            "minutes": clock.minutes(),
-            "mode": "greedy",
-            **{key: result[key] for key in TALLY},
-            "per_task": result["per_task"],
-        }
-    )
+    result = evaluate(pool, policy, setup, lambda s: protocol_card(s, env, policy), hold=False).summary()
+    return {"mode": "greedy", **{key: result[key] for key in TALLY}, "per_task": result["per_task"]}
 
 
 # ------------------------------------------------------------------------------------------- before and after training
@@ -336,7 +316,7 @@ def _starting_policy(config: ImproveConfig, run: RunFolder, tasks: Sequence[Task
     if folder.exists():
         return load_policy(folder)
     with progress.stage("demonstrating", config.demos * len(tasks)) as step:
-        env = replace(config.evaluation_env, stop_at_success=False).build(config.slots)
+        env = replace(config.env.seen_by(config.network.spec), stop_at_success=False).build(config.slots)
         try:
             episodes = collect_demonstrations(
                 env,
@@ -373,7 +353,7 @@ def _evaluated(
     """The evaluation on official initial states, done once and kept in the run folder."""
     if path.exists():
         return EvaluationResult.load(path)
-    env = config.evaluation_env
+    env = config.env.seen_by(policy.spec)
     with (
         progress.stage(f"evaluating {when}", len(setup.tasks) * len(setup.placements)) as step,
         RolloutPool(env, policy, config.workers, config.slots) as pool,
@@ -397,7 +377,7 @@ def _probed(
     if run.probes.exists():
         return read_json(run.probes)
     probes: dict[str, Any] = {}
-    env = config.evaluation_env
+    env = config.env.seen_by(policy.spec)
     with (
         progress.stage("language probes", 3 * len(setup.tasks) * len(setup.placements)) as step,
         RolloutPool(env, policy, config.workers, config.slots) as pool,
@@ -424,7 +404,7 @@ def _record(
     shown = tasks[:3]
     with progress.stage(f"filming {when}", len(shown)) as step:
         record_videos(
-            run, config.evaluation_env, policy, shown, Placement("official", 0), when, on_video=lambda: step(1)
+            run, config.env.seen_by(policy.spec), policy, shown, Placement("official", 0), when, lambda: step(1)
         )
 
 

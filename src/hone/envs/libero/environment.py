@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import mujoco
@@ -89,6 +89,10 @@ class LiberoConfig:
             image_orientation=self.image_orientation,
             state_tokens=STATE_TOKENS if self.state_tokens else "none",
         )
+
+    def seen_by(self, policy: Spec) -> LiberoConfig:
+        """This environment, giving the images or object poses that a policy of this spec needs."""
+        return replace(self, images=bool(policy.cameras), state_tokens=policy.state_tokens != "none")
 
     def prepare(self, tasks: Sequence[Task], placements: Sequence[Placement] = ()) -> None:
         """Compose and cache the scenes of `tasks`, and draw the sampled placements asked for, before workers start."""
