@@ -24,14 +24,14 @@ class Config:
 
 
 def demo_recipe(output: Path, seed: int) -> ImproveConfig:
-    """The settings of the demo."""
+    """The settings of the demo: tomato sauce, butter and milk, of which 20 s of cloning masters none."""
     return ImproveConfig(
         output=output,
         suite="libero_object",
-        tasks=(0, 1, 2),
+        tasks=(5, 6, 7),
         demos=3,
         seed=seed,
-        clone=BehaviorCloningConfig(steps=150, batch_size=16),
+        clone=BehaviorCloningConfig(steps=150),
         iterations=40,
     )
 
