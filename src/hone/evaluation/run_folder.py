@@ -2,6 +2,7 @@
 
     runs/<name>/
       config.json             the resolved configuration
+      clock.json              minutes spent so far, over all restarts
       summary.json            the outcome: before, after, paired_difference, minutes, env_steps, rollouts, faults, …
       metrics.jsonl           one row per training iteration
       evaluations.jsonl       one row per evaluation during training
@@ -29,6 +30,7 @@ A tally is `{success_rate, successes, episodes, low, high, held_rate, faults}`, 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +56,10 @@ class RunFolder:
     @property
     def summary(self) -> Path:
         return self.path / "summary.json"
+
+    @property
+    def clock(self) -> Path:
+        return self.path / "clock.json"
 
     @property
     def metrics(self) -> Path:
@@ -129,6 +135,38 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
                 break
             raise HoneError(f"{path}, line {number}, is not valid JSON ({error}).") from error
     return rows
+
+
+def open_run(folder: RunFolder, settings: Mapping[str, Any]) -> None:
+    """Start a run's folder, or check that it holds a run of the same settings (which then goes on)."""
+    resolved = json.loads(json.dumps(settings, default=_plain))
+    if folder.config.exists():
+        found = read_json(folder.config)
+        differing = sorted(key for key in {*resolved, *found} if found.get(key) != resolved.get(key))
+        if differing:
+            raise HoneError(
+                f"'{folder.path}' holds a run with other settings ({', '.join(differing)}). "
+                "Give another --output, or delete the folder."
+            )
+    elif folder.path.exists() and any(folder.path.iterdir()):
+        raise HoneError(f"'{folder.path}' is not empty and holds no run. Give another --output.")
+    else:
+        write_json(folder.config, resolved)
+
+
+class RunClock:
+    """Wall time spent on a run, over all its restarts."""
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._path = folder.clock
+        self._earlier = float(read_json(self._path)["minutes"]) if self._path.exists() else 0.0
+        self._started = time.monotonic()
+
+    def minutes(self) -> float:
+        return self._earlier + (time.monotonic() - self._started) / 60
+
+    def save(self) -> None:
+        write_json(self._path, {"minutes": self.minutes()})
 
 
 class RunLog:

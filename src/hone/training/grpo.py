@@ -49,9 +49,9 @@ class TrainablePolicy(Protocol):
 
 @dataclass(frozen=True)
 class GRPOConfig:
-    """How one batch of decisions changes the policy. The defaults are those of the trial on LIBERO-Object."""
+    """How one batch of decisions changes the policy. The defaults were chosen on LIBERO-Object; see LOG.md."""
 
-    epochs: int = 6
+    epochs: int = 4
     """Passes over the batch. The clip stops decisions that have moved enough, so extra passes are safe and cheap."""
     minibatches: int = 1
     """Optimizer steps per epoch. 1: the whole batch per step."""
@@ -65,13 +65,13 @@ class GRPOConfig:
     """Where the advantage is negative, a ratio above this no longer adds to the gradient (e.g. 3). None: off."""
     learning_rate: float = 5e-5
     """Where the learning rate starts; the KL then steers it."""
-    target_kl: float = 1.0
+    target_kl: float = 0.5
     """How far one update should move the policy: KL in nats of the joint chunk density, old to new."""
     kl_band: float = 1.5
     """The learning rate is left alone while the KL is within [target / kl_band, target * kl_band]."""
     adapt_factor: float = 1.5
     """Outside the band the learning rate is multiplied or divided by this."""
-    runaway_factor: float = 10.0
+    runaway_factor: float = 3.0
     """A KL beyond runaway_factor * target_kl (or one that is not a number) ends the update and rolls it back to its
     last good epoch."""
     runaway_cut: float = 0.3

@@ -27,7 +27,7 @@ from hone.errors import HoneError
 from hone.evaluation.progress import SILENT, Progress
 from hone.evaluation.protocol import source_commit
 from hone.evaluation.results import Cost, EvaluationResult, paired_difference
-from hone.evaluation.run_folder import RunFolder, RunLog, read_json, write_json
+from hone.evaluation.run_folder import RunClock, RunFolder, RunLog, open_run, read_json, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.evaluation.videos import record_videos
 from hone.policies import load_policy
@@ -54,7 +54,7 @@ VALIDATION_SEEDS = range(0, TRAINING_SEEDS.start)
 
 @dataclass(frozen=True)
 class ImproveConfig:
-    """One run of `hone improve`. The defaults are the recipe of the demo."""
+    """One run of `hone improve`. The defaults suit two CPU cores."""
 
     output: Path = Path("runs/improve")
     """Folder of the run. A run that was stopped goes on when the same command is given again."""
@@ -134,8 +134,10 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     tasks = config.chosen_tasks  # bad names are refused here, before anything is written
     asset_pack(config.env.assets)
     run = RunFolder(config.output)
-    _open_run(run, config)
-    clock = _Clock(run)
+    open_run(run, asdict(config))
+    if run.summary.exists():  # the run is finished
+        return read_json(run.summary)
+    clock = RunClock(run)
 
     with progress.stage("composing scenes (once)", len(tasks)) as step:
         for task in tasks:
@@ -146,6 +148,7 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     official = Setup(tasks, "official", tuple(range(config.final_placements)), seed=config.seed)
     before = _evaluated(config, run.evaluation_before, policy, official, "before", progress)
     _record(config, run, policy, tasks, "before", progress)
+    clock.save()
 
     policy, counts = _train(config, run, policy, tasks, clock, progress)
 
@@ -184,7 +187,7 @@ def _train(
     run: RunFolder,
     policy: LearnedPolicy,
     tasks: tuple[Task, ...],
-    clock: _Clock,
+    clock: RunClock,
     progress: Progress,
 ) -> tuple[LearnedPolicy, dict[str, Any]]:
     """GRPO from the last checkpoint, or from the start."""
@@ -406,46 +409,3 @@ def _record(
         record_videos(
             run, config.env.seen_by(policy.spec), policy, shown, Placement("official", 0), when, lambda: step(1)
         )
-
-
-# ----------------------------------------------------------------------------------------------------------- run folder
-
-
-def _open_run(run: RunFolder, config: ImproveConfig) -> None:
-    """Start the folder, or check that it holds a run of the same configuration."""
-    resolved = _plain(asdict(config))
-    if run.config.exists():
-        found = read_json(run.config)
-        differing = sorted(key for key in resolved if found.get(key) != resolved[key])
-        if differing:
-            raise HoneError(
-                f"'{run.path}' holds a run with other settings ({', '.join(differing)}). "
-                "Give another --output, or delete the folder."
-            )
-        return
-    if run.path.exists() and any(run.path.iterdir()):
-        raise HoneError(f"'{run.path}' is not empty and holds no run. Give another --output.")
-    write_json(run.config, resolved)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-class _Clock:
-    """Wall time spent on the run, over all its restarts."""
-
-    def __init__(self, run: RunFolder) -> None:
-        self._path = run.path / "clock.json"
-        self._earlier = float(read_json(self._path)["minutes"]) if self._path.exists() else 0.0
-        self._started = time.monotonic()
-
-    def minutes(self) -> float:
-        return self._earlier + (time.monotonic() - self._started) / 60
-
-    def save(self) -> None:
-        write_json(self._path, {"minutes": self.minutes()})
