@@ -108,7 +108,7 @@ def test_gaussian_bandit_learns_the_linear_optimum():
 
 
 def test_learning_rate_follows_the_kl():
-    config = GRPOConfig(target_kl=1.0, kl_band=1.5, adapt_factor=1.5, runaway_cut=0.3)
+    config = GRPOConfig(target_kl=1.0, kl_band=1.5, adapt_factor=1.5, runaway_factor=10.0, runaway_cut=0.3)
     assert adapt_learning_rate(6e-5, 1.0, config) == 6e-5  # on target
     assert adapt_learning_rate(6e-5, 1.49, config) == 6e-5  # in the band
     assert adapt_learning_rate(6e-5, 0.5, config) == pytest.approx(9e-5)
