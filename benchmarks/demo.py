@@ -1,7 +1,7 @@
 """The README's claim: `make demo` lifts the success rate by at least 20 points and ends at 90 % or more, on 2 cores.
 
-Five seeds, named here beforehand (settings were chosen on others). Each runs `hone demo` in a process of its own, as a user would, and leaves one row in
-results/demo.jsonl. Seeds that have a row are skipped, so the script resumes.
+Five seeds, named here beforehand (settings were chosen on others). Each runs `hone demo` in a process of its own, as a
+user would, and leaves one row in results/demo.jsonl. Seeds that have a row are skipped, so the script resumes.
 
     python benchmarks/demo.py
 """

@@ -26,8 +26,8 @@ class Config:
 def demo_recipe(output: Path, seed: int) -> ImproveConfig:
     """The settings of the demo.
 
-    Cloning is kept to some ten seconds on purpose: with a minute of it, cloning alone already succeeds in nine episodes of
-    ten on these tasks, and there would be little improvement to see (LOG.md has the numbers).
+    Cloning is kept to some ten seconds on purpose: with a minute of it, cloning alone already succeeds in nine episodes
+    of ten on these tasks, and there would be little improvement to see (LOG.md has the numbers).
     """
     return ImproveConfig(
         output=output,
