@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rows import PeakMemory, append_row, finished
 
-SEEDS = (10, 11, 12, 13, 14)
+SEEDS = (20, 21, 22, 23, 24)
 KEYS = ("before", "after", "paired_difference", "probes", "minutes", "env_steps", "rollouts", "faults")
 
 

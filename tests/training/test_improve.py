@@ -11,12 +11,20 @@ import pytest
 import torch
 
 from hone.cli import main
+from hone.envs.libero.suites import tasks as find_tasks
 from hone.errors import HoneError
 from hone.policies import load_policy
 from hone.policies.small import SmallPolicyConfig
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest
-from hone.training.improve import TRAINING_SEEDS, VALIDATION_SEEDS, ImproveConfig, improve, training_requests
+from hone.training.improve import (
+    TRAINING_SEEDS,
+    VALIDATION_SEEDS,
+    ImproveConfig,
+    improve,
+    share_groups,
+    training_requests,
+)
 
 pytestmark = pytest.mark.sim
 
@@ -104,10 +112,20 @@ def test_a_folder_of_another_run_is_refused(whole):
 def test_training_never_starts_where_it_is_measured(whole):
     config, _ = whole
     assert set(VALIDATION_SEEDS).isdisjoint(TRAINING_SEEDS)
-    requests = [r for iteration in range(1, 50) for r in training_requests(config, config.chosen_tasks, iteration)]
+    groups = list(config.chosen_tasks) * config.groups
+    requests = [r for iteration in range(1, 50) for r in training_requests(config, groups, iteration)]
     assert {r.placement.kind for r in requests} == {"sampled"}
     assert all(r.placement.index in TRAINING_SEEDS for r in requests)
     assert len({r.seed for r in requests}) == len(requests)
+
+
+def test_tasks_that_fail_get_more_groups_and_solved_ones_a_few():
+    tasks = find_tasks("libero_object")[:3]
+    shares = [share_groups(tasks, [0.0, 1.0, 0.5], 12).count(task) for task in tasks]
+    assert shares == [7, 1, 4]  # 1.1 : 0.1 : 0.6 of 12 = 7.3 : 0.7 : 4
+    assert [share_groups(tasks, [0.3] * 3, 12).count(task) for task in tasks] == [4, 4, 4]
+    for groups in (1, 2, 7, 12):
+        assert len(share_groups(tasks, [0.2, 0.9, 0.4], groups)) == groups
 
 
 def test_the_command_line_reports_and_evaluates(whole, capsys):

@@ -35,10 +35,10 @@ def demo_recipe(output: Path, seed: int) -> ImproveConfig:
         tasks=(0, 1, 2),
         demos=3,
         seed=seed,
-        clone=BehaviorCloningConfig(steps=112, batch_size=32, image_shift=4),
+        clone=BehaviorCloningConfig(steps=120, batch_size=32, image_shift=4),
         groups=12,
-        iterations=36,
-        evaluate_every=6,
+        iterations=32,
+        evaluate_every=8,
     )
 
 

@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -73,7 +74,7 @@ class ImproveConfig:
     iterations: int = 30
     """GRPO updates."""
     groups: int = 9
-    """Groups per update, spread evenly over the tasks. A group is one task at one placement."""
+    """Groups per update; tasks that fail more get more of them. A group is one task at one placement."""
     group_size: int = 8
     """Episodes per group."""
     exploration: float = 0.035
@@ -197,11 +198,12 @@ def _train(
     policy.train_encoder = config.train_encoder
     grpo = GRPO(policy, config.grpo)
     counts: dict[str, Any] = {"rollouts": 0, "faults": 0, **asdict(Cost())}
+    success_of = [0.5] * len(tasks)  # running mean of each task's sampled success
     first = 0
     if checkpoint is not None:
         first = checkpoint.iteration
         grpo.load_state_dict({"tensors": checkpoint.tensors, "learning_rate": checkpoint.state["learning_rate"]})
-        counts = checkpoint.state["counts"]
+        counts, success_of = checkpoint.state["counts"], checkpoint.state["success_of"]
     if first == config.iterations:
         return policy, counts
 
@@ -224,7 +226,7 @@ def _train(
             started = time.monotonic()
             policy.exploration = config.exploration_at(iteration - 1)
             trajectories = pool.collect(
-                training_requests(config, tasks, iteration),
+                training_requests(config, share_groups(tasks, success_of, config.groups), iteration),
                 keep="observations" if config.train_encoder else "features",
             )
             valid = [t for t in trajectories if t.status != "error"]
@@ -242,6 +244,7 @@ def _train(
                 "core_seconds": counts["core_seconds"] + (time.monotonic() - started) * max(config.workers, 1),
             }
             success = float(np.mean([t.success for t in valid]))
+            success_of = [running_success(old, task, valid) for old, task in zip(success_of, tasks, strict=True)]
             run_log.training(
                 {
                     "iteration": iteration,
@@ -264,18 +267,35 @@ def _train(
                 iteration,
                 policy,
                 tensors=state["tensors"],
-                state={"learning_rate": state["learning_rate"], "counts": counts},
+                state={"learning_rate": state["learning_rate"], "counts": counts, "success_of": success_of},
             )
             clock.save()
             step(1, f"sampled success {success:.0%}")
     return policy, counts
 
 
-def training_requests(config: ImproveConfig, tasks: Sequence[Task], iteration: int) -> list[EpisodeRequest]:
-    """`groups` x `group_size` episodes: the tasks in turn, each group at a training placement of its own."""
+def share_groups(tasks: Sequence[Task], success_of: Sequence[float], groups: int) -> list[Task]:
+    """The task of each group. A task gets groups in proportion to how often it fails, and always a few.
+
+    A group in which every episode succeeds teaches nothing (its advantages are zero), and a task that is nearly never
+    solved needs many episodes to see a success at all. With equal shares a solved task takes as much as a hopeless one.
+    """
+    wanted = np.array([1.1 - success for success in success_of])
+    due = np.cumsum(wanted) / wanted.sum() * groups
+    edges = [0, *np.round(due).astype(int)]
+    return [task for task, (start, end) in zip(tasks, pairwise(edges), strict=True) for _ in range(start, end)]
+
+
+def running_success(old: float, task: Task, trajectories: Sequence[Trajectory]) -> float:
+    """Exponential mean of a task's success over updates; unchanged where the task was not run."""
+    outcomes = [t.success for t in trajectories if t.request.task == task]
+    return 0.5 * old + 0.5 * float(np.mean(outcomes)) if outcomes else old
+
+
+def training_requests(config: ImproveConfig, group_tasks: Sequence[Task], iteration: int) -> list[EpisodeRequest]:
+    """`group_size` episodes of each group's task, all from a training placement of the group's own."""
     requests = []
-    for group in range(config.groups):
-        task = tasks[((iteration - 1) * config.groups + group) % len(tasks)]
+    for group, task in enumerate(group_tasks):
         drawn = derive_seed(config.seed, "placement", iteration, group)
         placement = Placement("sampled", TRAINING_SEEDS[drawn % len(TRAINING_SEEDS)])
         for member in range(config.group_size):
