@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rows import PeakMemory, append_row, finished
 
-SEEDS = (20, 21, 22, 23, 24)
+SEEDS = (30, 31, 32, 33, 34)
 KEYS = ("before", "after", "paired_difference", "probes", "minutes", "env_steps", "rollouts", "faults")
 
 

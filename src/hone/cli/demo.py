@@ -26,16 +26,16 @@ class Config:
 def demo_recipe(output: Path, seed: int) -> ImproveConfig:
     """The settings of the demo.
 
-    Cloning is kept to some ten seconds on purpose: with a minute of it, cloning alone already succeeds in nine episodes
-    of ten on these tasks, and there would be little improvement to see (LOG.md has the numbers).
+    Tomato sauce, butter and milk: three tasks that half a minute of cloning does not master. Less cloning would leave
+    more to improve, but the encoder is frozen while the policy practises and must have seen enough (LOG.md).
     """
     return ImproveConfig(
         output=output,
         suite="libero_object",
-        tasks=(0, 1, 2),
+        tasks=(5, 6, 7),
         demos=3,
         seed=seed,
-        clone=BehaviorCloningConfig(steps=120, batch_size=32, image_shift=4),
+        clone=BehaviorCloningConfig(steps=230, image_shift=4),
         groups=12,
         iterations=32,
         evaluate_every=8,
