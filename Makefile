@@ -1,7 +1,8 @@
 # Short verbs. Each one makes the virtual environment first if it is not there yet:
 #
 #   make demo     improve a small policy on three LIBERO tasks, and write a report
-#   make test     all tests
+#   make test     the tests
+#   make test-slow  the tests that take long: those that take long (every task's scene, against the originals where they are)
 #   make lint     ruff: style and formatting
 #   make type     pyright
 #   make format   let ruff rewrite what `lint` complains about
@@ -22,7 +23,7 @@ PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; d
 	done)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint type format bench setup clean
+.PHONY: help demo test test-slow lint type format bench setup clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -42,7 +43,10 @@ demo: $(READY)
 	$(BIN)/hone demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .
