@@ -2,7 +2,7 @@
 #
 #   make demo     improve a small policy on three LIBERO tasks, and write a report
 #   make test     the tests
-#   make test-slow  the tests that take long: those that take long (every task's scene, against the originals where they are)
+#   make test-slow  the tests that take long: every task's scene, against the originals where they are
 #   make lint     ruff: style and formatting
 #   make type     pyright
 #   make format   let ruff rewrite what `lint` complains about
