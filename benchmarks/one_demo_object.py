@@ -19,7 +19,7 @@ from rows import append_row, finished
 SEED = 0
 OUTPUT = Path("runs") / "benchmark-one-demo-object"
 COMMAND = ["improve", "--suite", "libero_object", "--demos", "1", "--seed", str(SEED), "--output", str(OUTPUT)]
-OPTIONS = ["--clone.steps", "400", "--clone.image-shift", "4", "--groups", "20", "--iterations", "50"]
+OPTIONS = ["--clone.steps", "400", "--clone.image-shift", "4", "--groups", "20", "--iterations", "30"]
 OPTIONS += ["--evaluate-every", "10", "--curve-placements", "10", "--probe-placements", "10"]
 
 
