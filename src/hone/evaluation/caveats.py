@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hone.evaluation.protocol import STEP_CAPS
+from hone.envs.libero.suites import STEP_CAPS
 from hone.evaluation.run_record import RunRecord
 from hone.evaluation.stats import detectable_difference
 

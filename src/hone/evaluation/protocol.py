@@ -11,14 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-STEP_CAPS = {
-    "libero_spatial": 280,
-    "libero_object": 280,
-    "libero_goal": 300,
-    "libero_10": 520,
-    "libero_90": 400,
-}
-"""Control steps after which an episode has failed, as the published LIBERO scores use them."""
+from hone.envs.libero.suites import STEP_CAPS
 
 WAIT_STEPS = 10
 """No-op steps at the start of an episode, while the dropped objects come to rest."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from hone.evaluation.protocol import HELD_STEPS, ProtocolCard
@@ -115,9 +115,3 @@ def protocol_card(setup: Setup, env_config: Any, policy: Any) -> ProtocolCard:
         wait_steps=env_config.wait_steps,
         seeds=(setup.seed,),
     )
-
-
-def probe_setups(setup: Setup) -> dict[str, Setup]:
-    """The language probes: the same episodes with the task's own, a blank and another task's instruction."""
-    kinds: Sequence[Instruction] = ("own", "blank", "other_task")
-    return {kind: replace(setup, instruction=kind) for kind in kinds}

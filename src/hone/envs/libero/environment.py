@@ -194,10 +194,6 @@ class LiberoEnvironment:
     def facts(self, slots: Sequence[int]) -> list[Facts]:
         return [self._readers[self._tasks[index]].read(self._slots[index]) for index in slots]
 
-    def succeeded(self, slots: Sequence[int]) -> list[bool]:
-        """Whether the task's condition holds after the last control step."""
-        return [self._slots[index].success for index in slots]
-
     def close(self) -> None:
         self._renderer.close()
         self._slots.clear()
