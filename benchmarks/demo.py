@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rows import PeakMemory, append_row, finished
 
-SEEDS = (30, 31, 32, 33, 34)
+SEEDS = (40, 41, 42, 43, 44)
 KEYS = ("before", "after", "paired_difference", "probes", "minutes", "env_steps", "rollouts", "faults")
 
 

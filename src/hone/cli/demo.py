@@ -35,7 +35,7 @@ def demo_recipe(output: Path, seed: int) -> ImproveConfig:
         tasks=(5, 6, 7),
         demos=3,
         seed=seed,
-        clone=BehaviorCloningConfig(steps=230, image_shift=4),
+        clone=BehaviorCloningConfig(steps=185, image_shift=4),
         groups=12,
         iterations=32,
         evaluate_every=8,
