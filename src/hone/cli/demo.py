@@ -26,7 +26,7 @@ class Config:
 def demo_recipe(output: Path, seed: int) -> ImproveConfig:
     """The settings of the demo.
 
-    Tomato sauce, butter and milk: three tasks that half a minute of cloning does not master. Less cloning would leave
+    Tomato sauce, butter and milk: three tasks that half a minute of cloning seldom masters. Less cloning would leave
     more to improve, but the encoder is frozen while the policy practises and must have seen enough (LOG.md).
     """
     return ImproveConfig(
