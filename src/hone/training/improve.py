@@ -7,7 +7,6 @@ leaves a file in the run folder, so a run that is stopped at any moment goes on 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -45,8 +44,6 @@ from hone.training.grpo import GRPO, GRPOConfig
 from hone.training.rollout import EpisodeRequest, Trajectory, join_inputs
 from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
-
-log = logging.getLogger(__name__)
 
 TALLY = ("success_rate", "successes", "episodes", "low", "high", "held_rate", "faults")
 VALIDATION_SEEDS = range(0, TRAINING_SEEDS.start)
