@@ -19,6 +19,7 @@ from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.facts import Facts
 from hone.envs.libero.suites import task
 from hone.errors import HoneError
+from hone.primitives.expert import Manner
 from hone.primitives.skills import CLOSE
 from hone.specs import Spec
 from hone.types import Observation, Placement, Task
@@ -79,15 +80,15 @@ def test_one_row_per_step_and_what_was_seen_before_it():
 
 
 def test_episodes_do_not_depend_on_the_slots_beside_them():
-    alone = collect_demonstrations(BrickEnvironment(1), TASKS, per_task=2, seed=5, noise=0.2)
-    together = collect_demonstrations(BrickEnvironment(3), TASKS, per_task=2, seed=5, noise=0.2)
+    alone = collect_demonstrations(BrickEnvironment(1), TASKS, per_task=2, seed=5, manner=Manner(noise=0.2))
+    together = collect_demonstrations(BrickEnvironment(3), TASKS, per_task=2, seed=5, manner=Manner(noise=0.2))
     assert [(e.task.index, e.metadata["number"]) for e in alone] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     for a, b in zip(alone, together, strict=True):
         assert a.placement == b.placement
         assert np.array_equal(a.executed, b.executed)
         assert np.array_equal(a.proprio, b.proprio)
     assert len({e.placement for e in alone}) == 4
-    other = collect_demonstrations(BrickEnvironment(1), TASKS[:1], per_task=1, seed=6, noise=0.2)
+    other = collect_demonstrations(BrickEnvironment(1), TASKS[:1], per_task=1, seed=6, manner=Manner(noise=0.2))
     assert not np.array_equal(other[0].executed[:20], alone[0].executed[:20])
 
 
@@ -98,7 +99,7 @@ def test_more_demonstrations_begin_with_the_same():
 
 
 def test_noise_moves_the_robot_and_not_the_label():
-    (episode,) = collect_demonstrations(BrickEnvironment(1), TASKS[:1], per_task=1, seed=0, noise=0.3)
+    (episode,) = collect_demonstrations(BrickEnvironment(1), TASKS[:1], per_task=1, seed=0, manner=Manner(noise=0.3))
     injected = episode.executed - episode.actions
     assert episode.status == "success"
     assert np.abs(injected[:10]).max() > 0.1
@@ -144,11 +145,27 @@ def test_goes_on_where_it_stopped():
     assert np.array_equal(again.actions, episodes[1].actions)
 
 
+def test_rests_before_the_hand_opens_or_closes():
+    (hurried,) = collect_demonstrations(BrickEnvironment(1), TASKS[:1], per_task=1, seed=3)
+    (rested,) = collect_demonstrations(
+        BrickEnvironment(1), TASKS[:1], per_task=1, seed=3, manner=Manner(longest_rest=8)
+    )
+    (again,) = collect_demonstrations(BrickEnvironment(1), TASKS[:1], per_task=1, seed=3, manner=Manner(longest_rest=8))
+    assert rested.status == "success"
+    assert np.array_equal(rested.actions, again.actions)
+    assert len(rested) > len(hurried)
+    still = ~rested.actions[:, :6].any(axis=1)
+    rests = [still[change - 7 : change + 1].sum() for change in np.flatnonzero(np.diff(rested.actions[:, 6]))]
+    assert len(rests) == 2
+    assert sum(rests) > 0
+    assert rested.metadata["longest_rest"] == 8
+
+
 def test_bad_numbers_are_refused():
     with pytest.raises(HoneError, match="per_task is 0"):
         requests(TASKS, 0)
-    with pytest.raises(HoneError, match="noise is -1"):
-        collect_demonstrations(BrickEnvironment(1), TASKS, per_task=1, seed=0, noise=-1.0)
+    with pytest.raises(HoneError, match="noise=-1"):
+        collect_demonstrations(BrickEnvironment(1), TASKS, per_task=1, seed=0, manner=Manner(noise=-1.0))
 
 
 @pytest.mark.sim
@@ -157,7 +174,7 @@ def test_recorded_actions_replayed_solve_the_task():
     chosen = task("libero_object", 1)
     config = LiberoConfig(stop_at_success=False, image_size=32)
     env = config.build(2)
-    (episode,) = collect_demonstrations(env, [chosen], per_task=1, seed=0, noise=0.1)
+    (episode,) = collect_demonstrations(env, [chosen], per_task=1, seed=0, manner=Manner(noise=0.1))
     assert episode.status == "success"
     assert episode.images is not None
     assert episode.images.shape == (len(episode), 2, 32, 32, 3)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hone.cli.improve import improve_and_report
+from hone.primitives.expert import Manner
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.improve import ImproveConfig
 
@@ -35,7 +36,8 @@ def demo_recipe(output: Path, seed: int) -> ImproveConfig:
         tasks=(5, 6, 7),
         demos=3,
         seed=seed,
-        clone=BehaviorCloningConfig(steps=185, image_shift=4),
+        manner=Manner(longest_rest=10),
+        clone=BehaviorCloningConfig(steps=300, image_shift=4),
         groups=12,
         iterations=32,
         evaluate_every=8,

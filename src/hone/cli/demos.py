@@ -18,7 +18,7 @@ from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.suites import task as find_task
 from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
-from hone.primitives.expert import VERSION
+from hone.primitives.expert import VERSION, Manner
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Config:
     output: Path = Path("runs/demos")
     """Folder the episodes are written to."""
     seed: int = 0
-    """Seed of the placements and of the noise."""
-    noise: float = 0.0
-    """Noise added to what the robot executes, in action units; the recorded labels stay the expert's corrections."""
+    """Seed of the placements, the noise and the rests."""
+    manner: Manner = field(default_factory=Manner)
+    """How the demonstrations are given."""
     slots: int = 4
     """Demonstrations recorded side by side."""
     env: LiberoConfig = field(default_factory=lambda: LiberoConfig(stop_at_success=False))
@@ -65,7 +65,7 @@ def run(config: Config) -> int:
     total = config.per_task * len(chosen)
     try:
         with progress.stage("demonstrating", total, done=total - len(wanted)) as step:
-            for episode in demonstrate(env, wanted, seed=config.seed, noise=config.noise):
+            for episode in demonstrate(env, wanted, seed=config.seed, manner=config.manner):
                 writer.write(episode)
                 step(1 if episode.status == "success" else 0, f"{episode.status} in {len(episode)} steps")
     finally:
@@ -90,7 +90,7 @@ def provenance(config: Config) -> dict[str, Any]:
         "privilege": "object poses (the expert)",
         "placements": "sampled",
         "seed": config.seed,
-        "noise": config.noise,
+        **asdict(config.manner),
         "asset_pack": config.env.asset_label,
         **{name: value for name, value in asdict(config.env).items() if name not in same_everywhere},
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,7 +19,7 @@ from jaxtyping import Float32, Float64
 from hone.data.episodes import EpisodeHeader
 from hone.envs.base import StepResult
 from hone.errors import HoneError
-from hone.primitives.expert import VERSION, Expert, correlated_noise
+from hone.primitives.expert import VERSION, Expert, Manner, correlated_noise
 from hone.seeding import numpy_generator
 from hone.types import Episode, Observation, Placement, Status, Task
 
@@ -62,7 +62,7 @@ class _Recording:
     request: Request
     placement: Placement
     generator: np.random.Generator
-    expert: Expert = field(default_factory=Expert)
+    expert: Expert
     noise: Float64[np.ndarray, " 6"] = field(default_factory=lambda: np.zeros(6))
     seen: list[Observation] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
@@ -75,17 +75,16 @@ def collect_demonstrations(
     *,
     per_task: int,
     seed: int,
-    noise: float = 0.0,
+    manner: Manner = Manner(),
     on_progress: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
     """`per_task` successful demonstrations of each task, and those that failed on the way, ordered by task and number.
 
-    `noise` is the standard deviation of the injected noise in action units (0 = none; 0.1 to 0.3 are usual).
     Whether images and object poses are recorded is the environment's `spec`. The environment should go on after
     success, so that a demonstration ends with letting go.
     """
     episodes = []
-    for episode in demonstrate(env, requests(tasks, per_task), seed=seed, noise=noise):
+    for episode in demonstrate(env, requests(tasks, per_task), seed=seed, manner=manner):
         episodes.append(episode)
         if on_progress is not None:
             on_progress(episode)
@@ -93,7 +92,7 @@ def collect_demonstrations(
 
 
 def requests(tasks: Sequence[Task], per_task: int, recorded: Iterable[Episode | EpisodeHeader] = ()) -> list[Request]:
-    """What is still to be demonstrated, given what was recorded before (with the same seed and noise)."""
+    """What is still to be demonstrated, given what was recorded before (with the same seed and manner)."""
     if per_task < 1:
         raise HoneError(f"per_task is {per_task}; ask for at least one demonstration per task.")
     waiting = {(task, number): Request(task, number) for number in range(per_task) for task in tasks}
@@ -106,34 +105,33 @@ def requests(tasks: Sequence[Task], per_task: int, recorded: Iterable[Episode | 
     return [request for request in waiting.values() if request.attempt < ATTEMPTS]
 
 
-def demonstrate(env: Stage, wanted: Sequence[Request], *, seed: int, noise: float = 0.0) -> Iterator[Episode]:
+def demonstrate(env: Stage, wanted: Sequence[Request], *, seed: int, manner: Manner = Manner()) -> Iterator[Episode]:
     """Run every request and yield each episode as it ends. A failure is yielded too, and tried at another placement."""
-    if noise < 0:
-        raise HoneError(f"noise is {noise}; it must not be negative.")
     waiting = deque(wanted)
     running: dict[int, _Recording] = {}
     while waiting or running:
         free = [slot for slot in range(env.num_slots) if slot not in running][: len(waiting)]
         for slot in free:
-            running[slot] = _begin(waiting.popleft(), seed)
+            running[slot] = _begin(waiting.popleft(), seed, manner)
         if free:
             env.reset(free, [running[s].request.task for s in free], [running[s].placement for s in free])
-        for slot, status in _step(env, running, noise).items():
+        for slot, status in _step(env, running, manner.noise).items():
             recording = running.pop(slot)
             if status != "success":
                 waiting.extend(_again(recording.request))
             if recording.actions:
-                yield _episode(recording, status, seed, noise)
+                yield _episode(recording, status, seed, manner)
 
 
-def _begin(request: Request, seed: int) -> _Recording:
+def _begin(request: Request, seed: int, manner: Manner) -> _Recording:
     """Each demonstration has a placement and a noise of its own, whatever else is recorded beside it."""
     order = numpy_generator(seed, "demonstrations", request.task.suite, request.task.name, request.attempt).permutation(
         np.arange(PLACEMENTS.start, PLACEMENTS.stop)
     )
     placement = Placement("sampled", int(order[request.number % len(order)]))
     keys = ("demonstration noise", request.task.suite, request.task.name, request.number, request.attempt)
-    return _Recording(request, placement, numpy_generator(seed, *keys))
+    rests = numpy_generator(seed, "demonstration rests", *keys[1:])
+    return _Recording(request, placement, numpy_generator(seed, *keys), Expert(manner.longest_rest, rests))
 
 
 def _again(request: Request) -> list[Request]:
@@ -181,7 +179,7 @@ def _row(observation: Observation, row: int) -> Observation:
     )
 
 
-def _episode(recording: _Recording, status: Status, seed: int, noise: float) -> Episode:
+def _episode(recording: _Recording, status: Status, seed: int, manner: Manner) -> Episode:
     request, seen = recording.request, recording.seen
     images = [o.images for o in seen if o.images is not None]
     state = [o.state for o in seen if o.state is not None]
@@ -197,7 +195,7 @@ def _episode(recording: _Recording, status: Status, seed: int, noise: float) -> 
         metadata={
             "expert": VERSION,
             "seed": seed,
-            "noise": noise,
+            **asdict(manner),
             "number": request.number,
             "attempt": request.attempt,
         },

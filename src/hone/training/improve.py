@@ -34,6 +34,7 @@ from hone.policies import load_policy
 from hone.policies.base import Candidate
 from hone.policies.learned import LearnedPolicy
 from hone.policies.small import SmallPolicyConfig
+from hone.primitives.expert import Manner
 from hone.rewards import build_reward
 from hone.seeding import derive_seed, torch_generator
 from hone.training.advantages import GroupStats, group_relative_advantages, spread_over_decisions
@@ -64,8 +65,8 @@ class ImproveConfig:
     """Folder of a policy to start from. Without one, a small policy is cloned from demonstrations first."""
     demos: int = 3
     """Scripted demonstrations per task to clone from."""
-    demo_noise: float = 0.0
-    """Noise injected while demonstrating (labels stay clean), so that the clone also sees states off the path."""
+    manner: Manner = field(default_factory=Manner)
+    """How the demonstrations are given."""
     seed: int = 0
     """Seeds everything: weights, demonstrations, placements, exploration."""
     iterations: int = 30
@@ -343,7 +344,7 @@ def _starting_policy(config: ImproveConfig, run: RunFolder, tasks: Sequence[Task
                 tasks,
                 per_task=config.demos,
                 seed=config.seed,
-                noise=config.demo_noise,
+                manner=config.manner,
                 on_progress=lambda episode: step(1 if episode.status == "success" else 0),
             )
         finally:
