@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 PLACEMENTS = range(128, 2048)
 """Sampled placements that demonstrations start from; those below are for validation."""
+UNDISTURBED = Manner()
 ATTEMPTS = 5
 """Placements tried for one demonstration before it is given up."""
 
@@ -75,7 +76,7 @@ def collect_demonstrations(
     *,
     per_task: int,
     seed: int,
-    manner: Manner = Manner(),
+    manner: Manner = UNDISTURBED,
     on_progress: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
     """`per_task` successful demonstrations of each task, and those that failed on the way, ordered by task and number.
