@@ -106,7 +106,7 @@ def requests(tasks: Sequence[Task], per_task: int, recorded: Iterable[Episode | 
     return [request for request in waiting.values() if request.attempt < ATTEMPTS]
 
 
-def demonstrate(env: Stage, wanted: Sequence[Request], *, seed: int, manner: Manner = Manner()) -> Iterator[Episode]:
+def demonstrate(env: Stage, wanted: Sequence[Request], *, seed: int, manner: Manner = UNDISTURBED) -> Iterator[Episode]:
     """Run every request and yield each episode as it ends. A failure is yielded too, and tried at another placement."""
     waiting = deque(wanted)
     running: dict[int, _Recording] = {}
