@@ -13,13 +13,20 @@ from jaxtyping import Float64
 
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
+from hone.primitives.articulated import close_drawer, is_open, open_drawer, swept_by, turn_knob
 from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw, point_cloud, unlike
-from hone.primitives.skills import OPEN, Command, Skill, pick, place, scene_points, target_position
+from hone.primitives.skills import OPEN, Command, Skill, Target, pick, place, scene_points, target_position
 
 VERSION = "pick_place_v1"
 """Changes whenever the same scene would get other movements."""
+ORDER = ("open", "turnon", "in", "on", "close")
+"""What the expert can make true, in the order it does so."""
 ATTEMPTS = 4
 """Picks per thing before the expert gives up."""
+ROOM_M = 0.02
+"""Least distance from the path of a drawer at which a thing may stay."""
+FARTHEST_M = 0.75
+"""From the robot's foot: where a thing may be put aside."""
 SEARCHES = (GraspSearch(), GraspSearch(grid=0.005, yaws=24, margin=0.001))
 """The second, finer and tighter, only where the first finds nothing: a bowl between the walls of a drawer."""
 
@@ -76,22 +83,77 @@ class Expert:
 
 
 def solve(facts: Facts) -> Generator[Command, Facts, bool]:
-    """Reach the goal, one `in` or `on` after the other; returns whether every thing was put down."""
-    unsupported = [atom for atom in facts.goal if atom[0] not in ("in", "on") or len(atom) != 3]
+    """Reach the goal: open and switch on, then put each thing in its place, then close; returns whether all went well.
+
+    A drawer that something is to be put in is opened first.
+    """
+    unsupported = [atom for atom in facts.goal if atom[0] not in ORDER]
     if unsupported:
         raise HoneError(
-            f"the scripted expert cannot do {unsupported[0]} (task '{facts.task_name}'): it picks and places, "
-            "for goals of `in` and `on`."
+            f"the scripted expert cannot do {unsupported[0]} (task '{facts.task_name}'); it knows {', '.join(ORDER)}."
         )
     done = True
-    for row, (_, thing, target) in enumerate(facts.goal):
+    for row, atom in sorted(enumerate(facts.goal), key=lambda item: ORDER.index(item[1][0])):
         if not facts.satisfied[row]:
-            facts, placed = yield from _transfer(facts, thing, target)
-            done &= placed
+            facts, reached = yield from _reach(facts, atom)
+            done &= reached
     return done
 
 
-def _transfer(facts: Facts, thing: str, target: str) -> Skill:
+def _reach(facts: Facts, atom: tuple[str, ...]) -> Skill:
+    """Make one literal of the goal true."""
+    predicate, thing = atom[0], atom[1]
+    if predicate in ("in", "on"):
+        target = atom[2]
+        joint = facts.regions[target].joint if target in facts.regions else None
+        if joint is not None and facts.joints[joint].kind == "slide" and not is_open(facts.joints[joint]):
+            if (aside := place_aside(facts, thing, joint)) is not None:
+                facts, moved = yield from _transfer(facts, thing, aside)
+                if not moved:
+                    return facts, False
+            facts, opened = yield from open_drawer(facts, joint)
+            if not opened:
+                return facts, False
+        return (yield from _transfer(facts, thing, target))
+    joint = joint_of(facts, thing)
+    if predicate == "turnon":
+        return (yield from turn_knob(facts, joint))
+    if facts.joints[joint].kind != "slide":
+        raise HoneError(f"the scripted expert cannot {predicate} '{thing}' (task '{facts.task_name}'): only drawers.")
+    return (yield from (open_drawer if predicate == "open" else close_drawer)(facts, joint))
+
+
+def place_aside(facts: Facts, thing: str, joint: str) -> Float64[np.ndarray, " 3"] | None:
+    """The nearest free place for a thing that an opening drawer, or the hand that pulls it, would meet; else None."""
+    here = facts.objects[thing].position
+    own = point_cloud(facts.shapes[thing], facts.objects[thing])[:, :2] - here[:2]
+    radius = float(np.linalg.norm(own, axis=1).max())
+    swept = swept_by(facts, joint)[:, :2]
+    if np.linalg.norm(swept - here[:2], axis=1).min() > radius + ROOM_M:
+        return None
+    others = scene_points(facts, without=thing)
+    taken = np.concatenate([swept, others[others[:, 2] > here[2] - ROOM_M, :2]])
+    grid = np.arange(-0.30, 0.301, 0.02)
+    places = here[:2] + np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
+    places = places[np.linalg.norm(places - facts.base.position[:2], axis=1) < FARTHEST_M]
+    places = places[np.argsort(np.linalg.norm(places - here[:2], axis=1))]
+    for spot in places:
+        if np.linalg.norm(taken - spot, axis=1).min() > radius + ROOM_M:
+            return np.append(spot, here[2])
+    return None
+
+
+def joint_of(facts: Facts, thing: str) -> str:
+    """The joint that moves a region (a drawer's inside), or the only one of a fixture (a stove's knob)."""
+    if thing in facts.regions and facts.regions[thing].joint is not None:
+        return facts.regions[thing].joint
+    names = [name for name, joint in facts.joints.items() if joint.fixture == thing]
+    if len(names) != 1:
+        raise HoneError(f"'{thing}' has {len(names)} joints; the scripted expert needs exactly one (say which region).")
+    return names[0]
+
+
+def _transfer(facts: Facts, thing: str, target: Target) -> Skill:
     """Pick and place, trying another grasp when one fails."""
     tried: list[Grasp] = []
     for _ in range(ATTEMPTS):
@@ -107,7 +169,7 @@ def _transfer(facts: Facts, thing: str, target: str) -> Skill:
     return facts, False
 
 
-def choose_grasp(facts: Facts, thing: str, target: str, tried: list[Grasp]) -> Grasp | None:
+def choose_grasp(facts: Facts, thing: str, target: Target, tried: list[Grasp]) -> Grasp | None:
     """The best grasp unlike those tried, by the coarse search or else the fine one."""
     pose = facts.objects[thing]
     cloud, others = point_cloud(facts.shapes[thing], pose), scene_points(facts, without=thing)

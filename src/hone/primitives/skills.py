@@ -54,6 +54,8 @@ SLIPPED_M = 0.04
 EMPTY_WIDTH_M = 0.002
 """Fingers closed to this width hold nothing (a bowl's rim is 2.6 mm thick)."""
 
+Target = str | Float64[np.ndarray, " 3"]
+"""Where a thing is to go: the name of a region, an object or a fixture, or a position of the thing's origin (m)."""
 Skill = Generator[Command, Facts, tuple[Facts, bool]]
 """Yields commands, receives facts; returns the last facts and whether it did what it should."""
 
@@ -174,8 +176,8 @@ def close_fingers(facts: Facts, reach: Reach, max_steps: int = 14) -> Generator[
     return facts
 
 
-def place(facts: Facts, name: str, target: str) -> Skill:
-    """Carry the thing in the hand over `target` (a region or an object), lower it, let go and rise a little.
+def place(facts: Facts, name: str, target: Target) -> Skill:
+    """Carry the thing in the hand over `target`, lower it, let go and rise a little.
 
     Fails if the thing is lost on the way. It is let go just above its support, or as low as the hand gets: a basket's
     rim stops the hand before a small thing touches the basket's floor, and it drops the rest.
@@ -231,8 +233,10 @@ def offset_in_hand(facts: Facts, name: str) -> Float64[np.ndarray, " 3"]:
     return facts.eef.rotation.T @ (facts.objects[name].position - facts.eef.position)
 
 
-def target_position(facts: Facts, target: str) -> Float64[np.ndarray, " 3"]:
-    """The middle of a region, or the origin of an object or fixture."""
+def target_position(facts: Facts, target: Target) -> Float64[np.ndarray, " 3"]:
+    """The middle of a region, or the origin of an object or fixture; a position is its own."""
+    if isinstance(target, np.ndarray):
+        return target
     if target in facts.regions:
         return facts.regions[target].pose.position
     return {**facts.objects, **facts.fixtures}[target].position

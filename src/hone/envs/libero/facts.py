@@ -8,6 +8,7 @@ check reads them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import mujoco
 import numpy as np
@@ -38,11 +39,31 @@ class Box:
 
 @dataclass(frozen=True)
 class Region:
-    """A volume to put things in or on: an oriented box. `parent` is the object or fixture that carries it."""
+    """A volume to put things in or on: an oriented box. `parent` is the object or fixture that carries it.
+
+    `joint` moves it: that of a drawer, for the drawer's inside.
+    """
 
     pose: Pose
     half_size: Float64[np.ndarray, " 3"]
     parent: str | None
+    joint: str | None = None
+
+
+@dataclass(frozen=True)
+class Joint:
+    """A drawer's slide (m), a door's or a knob's hinge (rad). `axis` and `anchor` are in the world frame.
+
+    `part` is what it moves, `fixture` what that is a part of; `range` holds the lowest and the highest position.
+    """
+
+    kind: Literal["slide", "hinge"]
+    position: float
+    range: tuple[float, float]
+    axis: Float64[np.ndarray, " 3"]
+    anchor: Float64[np.ndarray, " 3"]
+    part: str
+    fixture: str
 
 
 @dataclass(frozen=True)
@@ -66,7 +87,7 @@ class Facts:
     fixtures: dict[str, Pose]
     parts: dict[str, Pose]
     regions: dict[str, Region]
-    joints: dict[str, float]
+    joints: dict[str, Joint]
     shapes: dict[str, tuple[Box, ...]]
     contacts: frozenset[frozenset[str]]
     goal: tuple[tuple[str, ...], ...]
@@ -88,16 +109,17 @@ class FactReader:
         for body in range(model.nbody):
             if model.body(body).name.startswith(("robot0", "gripper0")):
                 self._thing_of_root[int(model.body_rootid[body])] = "robot"
-        self._joint = {
-            model.joint(j).name: int(model.jnt_qposadr[j])
-            for j in range(model.njnt)
-            if model.jnt_type[j] != mujoco.mjtJoint.mjJNT_FREE
-            and not model.joint(j).name.startswith(("robot0", "gripper0"))
-        }
         self._finger = [int(model.joint(f"gripper0_finger_joint{i}").qposadr[0]) for i in (1, 2)]
         roots = {model.body_rootid[self._body[name]] for name in scene.fixtures}
         self._part = {
             model.body(b).name: b for b in range(model.nbody) if model.body_rootid[b] in roots and model.body_jntnum[b]
+        }
+        self._joint_of_part = {name: int(model.body_jntadr[body]) for name, body in self._part.items()}
+        self._region_joint = {
+            name: model.joint(joint).name
+            for name, site in self._site.items()
+            for part, joint in self._joint_of_part.items()
+            if model.site_bodyid[site] == self._part[part]
         }
         self._shapes = {name: self._boxes(body) for name, body in (self._body | self._part).items()}
 
@@ -120,16 +142,34 @@ class FactReader:
             parts={name: _pose(data.xpos[body], data.xmat[body]) for name, body in self._part.items()},
             regions={
                 name: Region(
-                    _pose(data.site_xpos[site], data.site_xmat[site]), model.site_size[site].copy(), region.parent
+                    _pose(data.site_xpos[site], data.site_xmat[site]),
+                    model.site_size[site].copy(),
+                    region.parent,
+                    self._region_joint.get(name),
                 )
                 for (name, region), site in zip(scene.regions.items(), self._site.values(), strict=True)
             },
-            joints={name: float(data.qpos[address]) for name, address in self._joint.items()},
+            joints={
+                model.joint(joint).name: self._joint(part, joint, data) for part, joint in self._joint_of_part.items()
+            },
             shapes=self._shapes,
             contacts=frozenset(pair for pair in pairs if len(pair) == 2),
             goal=tuple(atom.literal for atom in scene.goal.atoms),
             satisfied=tuple(bool(truth) for truth in slot.literals()),
             of_interest=scene.of_interest,
+        )
+
+    def _joint(self, part: str, index: int, data: mujoco.MjData) -> Joint:
+        model = self._model
+        low, high = model.jnt_range[index]
+        return Joint(
+            kind="slide" if model.jnt_type[index] == mujoco.mjtJoint.mjJNT_SLIDE else "hinge",
+            position=float(data.qpos[model.jnt_qposadr[index]]),
+            range=(float(low), float(high)),
+            axis=data.xaxis[index].copy(),
+            anchor=data.xanchor[index].copy(),
+            part=part,
+            fixture=self._thing_of_root[int(model.body_rootid[self._part[part]])],
         )
 
     def tokens(self, data: mujoco.MjData) -> np.ndarray:

@@ -1,0 +1,226 @@
+"""Movements of what is hinged or slides: open and close a drawer, turn a knob, shut a door.
+
+Coroutines as in skills.py. Each reads from the facts where the part's joint is and which way it goes, so one skill
+serves every cabinet. "Open" is the end of a joint's range far from zero, as in all of LIBERO's fixtures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float64
+
+from hone.envs.libero.facts import Box, Facts, Joint
+from hone.primitives.grasps import (
+    HAND_HALF_LENGTH_M,
+    HAND_HALF_WIDTH_M,
+    Points,
+    downward,
+    nearest_yaw,
+    opening_yaw,
+    point_cloud,
+    skyline,
+)
+from hone.primitives.skills import (
+    CLEARANCE_M,
+    CLOSE,
+    OPEN,
+    Command,
+    Reach,
+    Skill,
+    close_fingers,
+    highest_between,
+    move,
+    reach_action,
+    release,
+    scene_points,
+)
+
+Vector = Float64[np.ndarray, " 3"]
+Rotation = Float64[np.ndarray, "3 3"]
+
+UP = np.array([0.0, 0.0, 1.0])
+HAND_RADIUS_M = 0.11
+"""What a hand that does not point down may reach below the grip site."""
+BEFORE_HANDLE_M = 0.13
+HIGHEST_ON_HANDLE_M = 0.022
+"""Off its middle the open fingers still reach around a handle 15 mm thick."""
+DRAG_LEAD_M = 0.04
+"""How far ahead of the hand the goal of a dragged or pushed part is set."""
+TURN_LEAD_RAD = 0.5
+TURNED_ON_RAD = 0.65
+"""Beyond LIBERO's threshold of 0.5 for a stove that is on."""
+
+
+def is_open(joint: Joint) -> bool:
+    """Nearly as far as it goes (LIBERO asks for 0.14 of a drawer's 0.16 m, 1.3 of a door's 2.09 rad)."""
+    return abs(joint.position) > (0.93 if joint.kind == "slide" else 0.7) * abs(_open_end(joint))
+
+
+def _open_end(joint: Joint) -> float:
+    return max(joint.range, key=abs)
+
+
+def _opening_direction(joint: Joint) -> Vector:
+    return joint.axis * np.sign(_open_end(joint))
+
+
+def _corners(box: Box, facts: Facts, part: str) -> Float64[np.ndarray, "8 3"]:
+    signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
+    pose = facts.parts[part]
+    return ((signs * box.half_size) @ box.rotation.T + box.center) @ pose.rotation.T + pose.position
+
+
+def _outermost(facts: Facts, part: str, direction: Vector) -> tuple[Vector, Float64[np.ndarray, "8 3"]]:
+    """Centre and corners of the part's box that reaches farthest along `direction`: a drawer's handle, a knob's ridge."""
+    boxes = [_corners(box, facts, part) for box in facts.shapes[part]]
+    corners = max(boxes, key=lambda box: float((box @ direction).max()))
+    return corners.mean(0), corners
+
+
+def _level(approach: Vector, like: Rotation) -> Rotation:
+    """A hand that points along the horizontal `approach` and opens vertically, whichever way up is nearer to `like`."""
+    choices = []
+    for opening in (UP, -UP):
+        choices.append(np.column_stack([opening, np.cross(approach, opening), approach]))
+    return max(choices, key=lambda rotation: float(np.trace(rotation.T @ like)))
+
+
+def _come_to(facts: Facts, position: Vector, rotation: Rotation, gripper: float) -> Skill:
+    """Over everything on the way, then down to `position`."""
+    passed = highest_between(skyline(scene_points(facts)), facts.eef.position, position)
+    above = Reach(position, rotation, passed + CLEARANCE_M + HAND_RADIUS_M)
+    return (yield from move(facts, lambda _: above, gripper, tolerance=0.012, turn_tolerance=0.1, max_steps=240))
+
+
+def _straight(facts: Facts, position: Vector, rotation: Rotation, gripper: float, tolerance: float = 0.006) -> Skill:
+    line = Reach(position, rotation, position[2])
+    return (yield from move(facts, lambda _: line, gripper, tolerance=tolerance, max_steps=120))
+
+
+def _drag(
+    facts: Facts,
+    goal: Callable[[Facts], tuple[Vector, Rotation]],
+    done: Callable[[Facts], bool],
+    gripper: float,
+    max_steps: int = 120,
+) -> Skill:
+    """Pull or push towards a goal that moves ahead of the part, until `done`."""
+    for _ in range(max_steps):
+        if done(facts):
+            return facts, True
+        position, rotation = goal(facts)
+        facts = yield Command(reach_action(facts.eef, Reach(position, rotation, position[2]), gripper))
+    return facts, done(facts)
+
+
+def open_drawer(facts: Facts, name: str) -> Skill:
+    """Take the handle with a level hand, pull until the joint `name` is open, let go, draw back."""
+    joint = facts.joints[name]
+    pull = _opening_direction(joint)
+    handle, _ = _outermost(facts, joint.part, pull)
+    handle[2] += _room_needed(facts, handle, handle + BEFORE_HANDLE_M * pull)
+    rotation = _level(-pull, facts.eef.rotation)
+    facts, arrived = yield from _come_to(facts, handle + BEFORE_HANDLE_M * pull, rotation, OPEN)
+    if not arrived:
+        return facts, False
+    facts, arrived = yield from _straight(facts, handle, rotation, OPEN)
+    if not arrived:
+        return facts, False
+    facts = yield from close_fingers(facts, Reach(handle, rotation, handle[2]))
+
+    def onwards(facts: Facts) -> tuple[Vector, Rotation]:
+        along = float((facts.eef.position - handle) @ pull) + DRAG_LEAD_M
+        return handle + along * pull, rotation
+
+    facts, opened = yield from _drag(facts, onwards, lambda facts: is_open(facts.joints[name]), CLOSE)
+    facts = yield from _let_go(facts, rotation, pull)
+    return facts, opened
+
+
+def swept_by(facts: Facts, name: str) -> Points:
+    """Where an opening drawer and the hand that pulls it will be: points of the drawer, moved along its slide."""
+    joint = facts.joints[name]
+    drawer = skyline(point_cloud(facts.shapes[joint.part], facts.parts[joint.part]))
+    way = abs(_open_end(joint)) + BEFORE_HANDLE_M
+    return np.concatenate([drawer + along * _opening_direction(joint) for along in np.arange(0.0, way, 0.01)])
+
+
+def _room_needed(facts: Facts, handle: Vector, before: Vector) -> float:
+    """How far above the handle's middle a level hand must take it, to clear what lies in front (m)."""
+    things = np.concatenate([point_cloud(facts.shapes[name], pose) for name, pose in facts.objects.items()])
+    top = highest_between(things, handle, before, half_width=HAND_HALF_WIDTH_M)
+    return float(np.clip(top + HAND_HALF_LENGTH_M + 0.004 - handle[2], 0.0, HIGHEST_ON_HANDLE_M))
+
+
+def _let_go(facts: Facts, rotation: Rotation, away: Vector, steps: int = 4) -> Skill:
+    here = facts.eef.position.copy()
+    for _ in range(steps):
+        facts = yield Command(reach_action(facts.eef, Reach(here, rotation, here[2]), OPEN))
+    facts, _ = yield from _straight(facts, here + 0.10 * away, rotation, OPEN, tolerance=0.03)
+    return facts
+
+
+def close_drawer(facts: Facts, name: str) -> Skill:
+    """Push the handle with closed fingers, tilted forward, until the joint is past zero."""
+    joint = facts.joints[name]
+    push = -_opening_direction(joint)
+    tilt = np.deg2rad(35.0)
+    approach = np.cos(tilt) * -UP + np.sin(tilt) * push
+    sideways = np.cross(push, UP)
+    rotation = max(
+        (np.column_stack([s * sideways, np.cross(approach, s * sideways), approach]) for s in (1.0, -1.0)),
+        key=lambda rotation: float(np.trace(rotation.T @ facts.eef.rotation)),
+    )
+    handle, _ = _outermost(facts, joint.part, -push)
+    handle = handle - np.array([0.0, 0.0, 0.003])
+    facts, arrived = yield from _come_to(facts, handle - 0.08 * push, rotation, CLOSE)
+    if not arrived:
+        return facts, False
+
+    def onwards(facts: Facts) -> tuple[Vector, Rotation]:
+        along = float((facts.eef.position - handle) @ push) + DRAG_LEAD_M
+        return handle + along * push, rotation
+
+    facts, closed = yield from _drag(facts, onwards, lambda facts: _pressed_shut(facts.joints[name]), CLOSE)
+    facts, _ = yield from _straight(facts, facts.eef.position - 0.08 * push, rotation, CLOSE, tolerance=0.03)
+    return facts, closed
+
+
+def _pressed_shut(joint: Joint) -> bool:
+    """Past zero, away from the open end: LIBERO's condition for a closed drawer."""
+    return joint.position * np.sign(_open_end(joint)) < -0.001
+
+
+def turn_knob(facts: Facts, name: str) -> Skill:
+    """Grasp the knob's ridge from above and turn it about its axis until the stove is on."""
+    joint = facts.joints[name]
+    _, corners = _outermost(facts, joint.part, UP)
+    centre = np.append(corners[:, :2].mean(0), corners[:, 2].max() - 0.012)
+    across = _short_axis(corners)
+    yaw = nearest_yaw(float(np.arctan2(across[1], across[0])), opening_yaw(facts.eef.rotation))
+    facts, arrived = yield from _come_to(facts, centre + 0.06 * UP, downward(yaw), OPEN)
+    if not arrived:
+        return facts, False
+    facts, arrived = yield from _straight(facts, centre, downward(yaw), OPEN)
+    if not arrived:
+        return facts, False
+    facts = yield from close_fingers(facts, Reach(centre, downward(yaw), centre[2]))
+    start, arm = facts.joints[name].position, facts.eef.position - joint.anchor
+
+    def onwards(facts: Facts) -> tuple[Vector, Rotation]:
+        angle = facts.joints[name].position - start + TURN_LEAD_RAD
+        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+        return joint.anchor + turn @ arm, turn @ downward(yaw)
+
+    facts, turned = yield from _drag(facts, onwards, lambda facts: facts.joints[name].position > TURNED_ON_RAD, CLOSE)
+    facts, _ = yield from release(facts, opening_yaw(facts.eef.rotation))
+    return facts, turned
+
+
+def _short_axis(corners: Float64[np.ndarray, "8 3"]) -> Vector:
+    """The horizontal direction in which a box is narrower."""
+    flat = corners[:, :2] - corners[:, :2].mean(0)
+    _, _, axes = np.linalg.svd(flat)
+    return np.append(axes[1], 0.0)
