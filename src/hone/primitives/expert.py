@@ -15,6 +15,7 @@ from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
 from hone.primitives.articulated import close_drawer, is_open, open_drawer, swept_by, turn_knob
 from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw, point_cloud, unlike
+from hone.primitives.pushing import push
 from hone.primitives.skills import OPEN, Command, Skill, Target, pick, place, scene_points, target_position
 
 VERSION = "pick_place_v1"
@@ -23,6 +24,8 @@ ORDER = ("open", "turnon", "in", "on", "close")
 """What the expert can make true, in the order it does so."""
 ATTEMPTS = 4
 """Picks per thing before the expert gives up."""
+LEVEL_M = 0.03
+"""Places that differ less in height are on one level."""
 ROOM_M = 0.02
 """Least distance from the path of a drawer at which a thing may stay."""
 FARTHEST_M = 0.75
@@ -154,12 +157,15 @@ def joint_of(facts: Facts, thing: str) -> str:
 
 
 def _transfer(facts: Facts, thing: str, target: Target) -> Skill:
-    """Pick and place, trying another grasp when one fails."""
+    """Pick and place, trying another grasp when one fails; push what cannot be grasped to a place as high as its own."""
     tried: list[Grasp] = []
     for _ in range(ATTEMPTS):
         grasp = choose_grasp(facts, thing, target, tried)
         if grasp is None:
-            return facts, False
+            goal = target_position(facts, target)
+            if tried or abs(goal[2] - facts.objects[thing].position[2]) > LEVEL_M:
+                return facts, False
+            return (yield from push(facts, thing, goal))
         tried.append(grasp)
         facts, held = yield from pick(facts, grasp)
         if held:
