@@ -31,8 +31,6 @@ STEP_CAPS = {
 }
 """Control steps an episode may take, per suite: the caps published scores use."""
 SUITES = tuple(STEP_CAPS)
-STANDIN_SUITES = SUITES
-"""Suites whose every scene the stand-in assets can compose."""
 
 
 @lru_cache
