@@ -26,7 +26,7 @@ class Config:
     """Options of `hone demos`."""
 
     suite: str = "libero_object"
-    """Benchmark suite: libero_object or libero_spatial."""
+    """Benchmark suite. The expert picks and places: it cannot do tasks with drawers, doors or knobs."""
     tasks: tuple[int, ...] = ()
     """Task numbers within the suite; all of them if none is given."""
     per_task: int = 3

@@ -94,8 +94,11 @@ class LiberoConfig:
         """This environment, giving the images or object poses that a policy of this spec needs."""
         return replace(self, images=bool(policy.cameras), state_tokens=policy.state_tokens != "none")
 
-    def prepare(self, tasks: Sequence[Task], placements: Sequence[Placement] = ()) -> None:
-        """Compose and cache the scenes of `tasks`, and draw the sampled placements asked for, before workers start."""
+    def prepare(self, tasks: Sequence[Task], placements: Sequence[Placement] = (Placement("sampled", 0),)) -> None:
+        """Compose and cache the scenes of `tasks` before workers start, and draw the sampled placements asked for.
+
+        By default these are the first block, which demonstrations, training and validation draw from.
+        """
         pack = asset_pack(self.assets)
         sampled = [placement.index for placement in placements if placement.kind == "sampled"]
         for task in tasks:
@@ -134,6 +137,8 @@ class LiberoEnvironment:
                 self.restore([index], [start])
                 continue
             slot = self._open(index, task)
+            if placement.kind == "sampled":
+                ensure_placements(self._scenes[task], self._assets, [placement.index])
             slot.reset(self._scenes[task].initial_state(placement))
             wait = np.tile(NO_OP, (1, self.config.wait_steps, 1))
             self._stepper.step([slot], wait, np.array([self.config.wait_steps]), stop_at_success=False)

@@ -70,7 +70,7 @@ def compose(task: Task, assets: Path) -> Any:
     except FileNotFoundError as error:
         raise HoneError(
             f"asset pack '{assets}' lacks '{error.filename}', which {task.suite} '{task.name}' needs. "
-            "The stand-in pack covers libero_object and libero_spatial; other suites need LIBERO's original assets."
+            "The pack 'standin' has the files of every suite; a folder of LIBERO's originals may lack some."
         ) from error
     finally:
         np.random.set_state(generator_state)

@@ -8,11 +8,13 @@ file in it is checked against its recorded hash, and an entry that does not matc
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -23,7 +25,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float64
 
-from hone.cache import cache_dir
+from hone.cache import cache_dir, write_atomically
 from hone.envs.libero import hf
 from hone.envs.libero.assets import AssetPack
 from hone.envs.libero.controller import RobotConstants
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 FORMAT = 4
 """Raise when the content of a cache entry changes meaning."""
 PLACEMENT_BLOCK = 2048
-"""Sampled placements are drawn and stored in blocks of this many seeds."""
+"""Sampled placements are drawn and stored in blocks of this many seeds, each when it is first asked for."""
 
 RenderProfile = Literal["cheap", "exact"]
 
@@ -82,14 +84,13 @@ class Scene:
         return self._sampled_block(block)[row]
 
     def _sampled_block(self, block: int) -> Float64[np.ndarray, "P S"]:
-        path = self.folder / f"placements-{block:04d}.npy"
         if block not in self._blocks:
-            if not path.exists():
+            if not _is_stored(self.folder, block):
                 raise HoneError(
                     f"placement seeds of block {block} are not drawn yet for '{self.task.name}'; "
                     "call `ensure_placements` where hf-libero is installed"
                 )
-            self._blocks[block] = np.load(path, allow_pickle=False)
+            self._blocks[block] = np.load(_block_file(self.folder, block), allow_pickle=False)
         return self._blocks[block]
 
     @cached_property
@@ -155,7 +156,6 @@ def _compose(task: Task, assets: AssetPack, folder: Path) -> None:
                 for name, region in control_env.env.object_sites_dict.items()
             },
         }
-        placements = draw_placements(control_env, range(PLACEMENT_BLOCK))
     finally:
         control_env.close()
 
@@ -164,7 +164,6 @@ def _compose(task: Task, assets: AssetPack, folder: Path) -> None:
     try:
         mujoco.mj_saveModel(physics_model(xml, full), str(building / "physics.mjb"))
         (building / "scene.xml").write_text(xml)
-        np.save(building / "placements-0000.npy", placements)
         (building / "scene.json").write_text(json.dumps(meta))
         manifest = {path.name: _hash(path) for path in sorted(building.iterdir())}
         (building / "manifest.json").write_text(json.dumps(manifest))
@@ -274,18 +273,34 @@ def _spec(xml: str, *, pinned: mujoco.MjModel) -> Any:
     return spec
 
 
-def ensure_placements(scene: Scene, assets: AssetPack, indices: range | list[int]) -> None:
-    """Draw the blocks of sampled placements that hold `indices`, where they are not stored yet (needs hf-libero)."""
-    missing = sorted({i // PLACEMENT_BLOCK for i in indices} - {0})
-    missing = [block for block in missing if not (scene.folder / f"placements-{block:04d}.npy").exists()]
+def ensure_placements(scene: Scene, assets: AssetPack, indices: Sequence[int]) -> None:
+    """Draw the blocks of sampled placements that hold `indices`, where they are not stored yet (needs hf-libero).
+
+    Safe in several processes at once: each writes the same block, complete or not at all.
+    """
+    blocks = sorted({index // PLACEMENT_BLOCK for index in indices} - set(scene._blocks))
+    missing = [block for block in blocks if not _is_stored(scene.folder, block)]
     if not missing:
         return
+    log.info("drawing placements of %s task %d (once; cached afterwards)", scene.task.suite, scene.task.index)
     control_env = hf.compose(scene.task, assets.folder)
     try:
         for block in missing:
             states = draw_placements(control_env, range(block * PLACEMENT_BLOCK, (block + 1) * PLACEMENT_BLOCK))
-            temporary = scene.folder / f".placements-{block:04d}-{os.getpid()}.npy"
-            np.save(temporary, states)
-            temporary.rename(scene.folder / f"placements-{block:04d}.npy")
+            content = io.BytesIO()
+            np.save(content, states)
+            write_atomically(_block_file(scene.folder, block), content.getvalue())
     finally:
         control_env.close()
+
+
+def _block_file(folder: Path, block: int) -> Path:
+    return folder / f"placements-{block:04d}.npy"
+
+
+def _is_stored(folder: Path, block: int) -> bool:
+    """Whether the block is there and of full length."""
+    try:
+        return len(np.load(_block_file(folder, block), mmap_mode="r", allow_pickle=False)) == PLACEMENT_BLOCK
+    except (OSError, ValueError):
+        return False

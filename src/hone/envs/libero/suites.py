@@ -31,8 +31,6 @@ STEP_CAPS = {
 }
 """Control steps an episode may take, per suite: the caps published scores use."""
 SUITES = tuple(STEP_CAPS)
-STANDIN_SUITES = ("libero_spatial", "libero_object")
-"""Suites whose every scene the stand-in assets can compose; the others need LIBERO's original assets."""
 
 
 @lru_cache

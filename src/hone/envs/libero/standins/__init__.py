@@ -1,7 +1,7 @@
 """Procedural stand-ins for LIBERO's assets: same files, bodies, joints and sites, small shapes made by this project.
 
-With them hf-libero composes every scene of libero_object and libero_spatial unchanged, offline. Scores of pretrained
-policies count only on LIBERO's original assets.
+With them hf-libero composes the scenes of all 130 tasks unchanged, offline. Scores of pretrained policies count only on
+LIBERO's original assets.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The movable objects of libero_object and libero_spatial: what collides, what is seen, how heavy, where the sites are.
+"""Groceries, bowls and the basket: what collides, what is seen, how heavy, where the sites are.
 
 Extents and masses match the collision shapes of LIBERO's originals (to a millimetre, a percent), so that LIBERO's
 stored initial states put things where they stood there. Every object has colours of its own.
@@ -21,6 +21,7 @@ from hone.envs.libero.standins.shapes import (
     paint,
     ring,
     slab,
+    wall,
 )
 
 
@@ -45,7 +46,10 @@ class Placing:
 
 @dataclass(frozen=True)
 class StandIn:
-    """A movable object."""
+    """An object of one piece. `pos` is where its body `object` is in the outer one.
+
+    `inner` names a body inside `object`, and its place there, that carries everything (one of LIBERO's has it).
+    """
 
     collision: tuple[Solid, ...]
     visual: tuple[Painted, ...]
@@ -53,6 +57,7 @@ class StandIn:
     placing: Placing = Placing()
     regions: tuple[Region, ...] = ()
     pos: Vector = (0.0, 0.0, 0.0)
+    inner: tuple[str, Vector] | None = None
 
 
 WHITE: Rgba = (0.95, 0.95, 0.95, 1.0)
@@ -146,6 +151,23 @@ _bbq_sauce = _bottle(
 )
 
 
+def _new_salad_dressing() -> StandIn:
+    """A flat flask with slanted shoulders, a neck and a round cap."""
+    flask = box((-0.0273, -0.0682, -0.0171), (0.0254, -0.0040, 0.0175))
+    foot = box((-0.0182, -0.0727, -0.0171), (0.0164, -0.0682, 0.0175))
+    shoulders = box((-0.0200, -0.0040, -0.0171), (0.0190, 0.0070, 0.0175))
+    neck = box((-0.0125, 0.0070, -0.0147), (0.0134, 0.0356, 0.0152))
+    cap = (
+        box((-0.0166, 0.0356, -0.0080), (0.0172, 0.0728, 0.0090)),
+        box((-0.0080, 0.0356, -0.0160), (0.0085, 0.0728, 0.0170)),
+        box((-0.0125, 0.0356, -0.0120), (0.0128, 0.0728, 0.0130)),
+    )
+    label = box((-0.0277, -0.050, -0.0175), (0.0258, -0.020, 0.0179))
+    looks = paint(ORANGE, flask, foot, shoulders, neck) + paint(NEAR_BLACK, *cap) + paint(WHITE, label)
+    collision = (flask, foot, shoulders, neck, *cap)
+    return StandIn(collision, looks, mass=0.02178, inner=("sald_dressing_body", (0.0, 0.05, 0.0)))
+
+
 def _basket() -> StandIn:
     """Floor and four walls that lean outwards a little; 15 cm wide, open above."""
     floor = box((-0.0755, -0.0724, 0.0046), (0.0780, 0.0724, 0.0216))
@@ -183,6 +205,15 @@ def _plate() -> StandIn:
     return StandIn((floor, *rim), paint(WHITE, floor, *rim) + paint(BLUE, *stripe), mass=0.0115)
 
 
+def _white_bowl() -> StandIn:
+    """A smaller bowl of the same build, with a thinner wall."""
+    floor = box((-0.0166, -0.0166, 0.0006), (0.0166, 0.0166, 0.0042))
+    lower = wall(12, (0.0165, 0.0027), (0.0315, 0.0113), thickness=0.0010)
+    upper = wall(12, (0.0318, 0.0103), (0.0391, 0.0348), thickness=0.0019)
+    looks = paint(BEIGE, floor) + paint(WHITE, *lower, *upper)
+    return StandIn((floor, *lower, *upper), looks, mass=0.00209)
+
+
 def _ramekin() -> StandIn:
     """A small cup with a thick, nearly upright wall."""
     floor = box((-0.0270, -0.0270, 0.0007), (0.0270, 0.0270, 0.0073))
@@ -205,6 +236,7 @@ HOPE_OBJECTS: dict[str, StandIn] = {
     "orange_juice": _carton(ORANGE, WHITE, ORANGE, 0.0317),
     "ketchup": _ketchup,
     "salad_dressing": _salad_dressing,
+    "new_salad_dressing": _new_salad_dressing(),
     "bbq_sauce": _bbq_sauce,
 }
 """Files stable_hope_objects/<name>/<name>.xml."""
@@ -212,6 +244,7 @@ HOPE_OBJECTS: dict[str, StandIn] = {
 SCANNED_OBJECTS: dict[str, StandIn] = {
     "basket": _basket(),
     "akita_black_bowl": _black_bowl(),
+    "white_bowl": _white_bowl(),
     "plate": _plate(),
     "glazed_rim_porcelain_ramekin": _ramekin(),
 }

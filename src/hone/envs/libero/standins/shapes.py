@@ -7,7 +7,7 @@ can rely on it. Lengths in metres, sizes are half extents, quaternions (w, x, y,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 Vector = tuple[float, float, float]
@@ -105,6 +105,58 @@ def slab(
     centre = (radius * math.cos(azimuth), radius * math.sin(azimuth), height)
     quat = multiply(about_z(azimuth), about_y(-slope))
     return Solid("box", (length / 2, width / 2, thickness / 2), centre, quat)
+
+
+def strut(
+    azimuth: float, start: tuple[float, float], end: tuple[float, float], *, width: float, thickness: float
+) -> Solid:
+    """A slab whose middle line runs from `start` to `end`, both (radius, height): a piece of a handle, a brace."""
+    (r0, z0), (r1, z1) = start, end
+    return slab(
+        azimuth,
+        (r0 + r1) / 2,
+        (z0 + z1) / 2,
+        slope=math.atan2(z1 - z0, r1 - r0),
+        length=math.hypot(r1 - r0, z1 - z0),
+        width=width,
+        thickness=thickness,
+    )
+
+
+def wall(
+    count: int, start: tuple[float, float], end: tuple[float, float], *, thickness: float, turn: float = 0.0
+) -> tuple[Solid, ...]:
+    """A ring of `count` struts from `start` to `end`, both (radius, height), closed on the outside at its wider end.
+
+    `turn` is the azimuth of the first one.
+    """
+    width = 2 * (max(start[0], end[0]) + thickness / 2) * math.tan(math.pi / count)
+    return tuple(
+        strut(turn + k * 2 * math.pi / count, start, end, width=width, thickness=thickness) for k in range(count)
+    )
+
+
+def housing(low: Vector, high: Vector, room_low: Vector, room_high: Vector) -> tuple[Solid, ...]:
+    """Five boxes that fill the box `low`..`high` around a room `room_low`..`room_high` that is open towards -y.
+
+    Floor and roof run between the sides, the back between floor and roof.
+    """
+    (x0, y0, z0), (x1, y1, z1) = low, high
+    (left, _, floor), (right, back, roof) = room_low, room_high
+    return (
+        box((x0, y0, z0), (left, y1, z1)),
+        box((right, y0, z0), (x1, y1, z1)),
+        box((left, y0, z0), (right, y1, floor)),
+        box((left, y0, roof), (right, y1, z1)),
+        box((left, back, floor), (right, y1, roof)),
+    )
+
+
+def moved(by: Vector, *solids: Solid) -> tuple[Solid, ...]:
+    """The solids, displaced."""
+    return tuple(
+        replace(solid, pos=(solid.pos[0] + by[0], solid.pos[1] + by[1], solid.pos[2] + by[2])) for solid in solids
+    )
 
 
 def about_z(angle: float) -> Quaternion:

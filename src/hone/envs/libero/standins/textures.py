@@ -56,9 +56,12 @@ def _to_bytes(colour: Float64[np.ndarray, "64 64 3"]) -> UInt8[np.ndarray, "64 6
 
 
 TEXTURES: dict[str, UInt8[np.ndarray, "64 64 3"]] = {
-    # LIBERO picks these two by the scene's style; the names are fixed.
+    # LIBERO picks these by the scene's style; the names are fixed.
     "light-gray-floor-tile": tiles((0.80, 0.80, 0.81), (0.62, 0.62, 0.64)),
     "light-gray-plaster": plaster((0.86, 0.86, 0.85)),
+    "gray_ceramic_tile": tiles((0.60, 0.61, 0.62), (0.45, 0.46, 0.47)),
+    "yellow_linen_wall_texture": plaster((0.90, 0.84, 0.66)),
+    "seamless_wood_planks_floor": wood((0.66, 0.50, 0.36), (0.58, 0.43, 0.30)),
     "table-wood": wood((0.85, 0.75, 0.63), (0.80, 0.69, 0.56)),
     "cabinet-wood": wood((0.40, 0.25, 0.13), (0.32, 0.19, 0.09)),
 }

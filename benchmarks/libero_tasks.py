@@ -1,0 +1,230 @@
+"""Every LIBERO task on the stand-in assets: does it compose, do its stored states settle, can the expert solve it?
+
+    python benchmarks/libero_tasks.py --suite libero_10 --originals FOLDER
+
+For each task the 50 stored initial states are loaded and held for 20 control steps without a command. With a folder of
+LIBERO's original assets the same is done there, and the positions of all movable things are compared. The scripted
+expert then plays a few official placements of the tasks whose goals are `in` and `on` of movable things alone.
+
+Appends a JSON line per task to benchmarks/results/libero_tasks.jsonl, skips tasks that have a line for these assets,
+and writes docs/libero_tasks.md from all lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mujoco
+import numpy as np
+from jaxtyping import Float64
+
+from hone.envs.libero.assets import AssetPack, asset_pack
+from hone.envs.libero.engine import Slot, build_stepper
+from hone.envs.libero.environment import LiberoConfig
+from hone.envs.libero.scene import Scene, load_scene
+from hone.envs.libero.suites import SUITES, tasks
+from hone.errors import HoneError
+from hone.evaluation.run_folder import read_rows
+from hone.primitives.expert import Expert
+from hone.types import Placement, Task
+from rows import RESULTS, append_row, finished
+
+NAME = "libero_tasks"
+TABLE = Path(__file__).parent.parent / "docs" / "libero_tasks.md"
+NO_OP = np.array([0, 0, 0, 0, 0, 0, -1.0])
+WAIT_STEPS = 10
+"""What LIBERO's protocol waits before the policy acts."""
+TABLES = ("table", "living_room_table", "study_table")
+NEAR_M = 0.01
+
+
+@dataclass(frozen=True)
+class Settling:
+    """Positions (m) of the movable things of `n` states, at the start and after each wait."""
+
+    names: tuple[str, ...]
+    start: Float64[np.ndarray, "n things 3"]
+    waited: Float64[np.ndarray, "n things 3"]
+    later: Float64[np.ndarray, "n things 3"]
+    deepest_m: float
+    """Deepest overlap at the start of a movable thing with anything."""
+    floor_m: float
+    """Height of what the things stand on."""
+
+
+def settle(scene: Scene) -> Settling:
+    """Hold every stored state for twice `WAIT_STEPS`. Raises `HoneError` where a state does not fit the model."""
+    model, states = scene.model, scene.official_states
+    if states.shape[1] != 1 + model.nq + model.nv or not np.isfinite(states).all():
+        raise HoneError(f"stored states have {states.shape[1]} numbers, the scene {1 + model.nq + model.nv}")
+    slot, stepper = Slot(model, scene.robot, scene.goal), build_stepper("native", 1)
+    bodies = [model.body(f"{name}_main").id for name in scene.objects]
+    chunk, limit = np.tile(NO_OP, (1, WAIT_STEPS, 1)), np.array([WAIT_STEPS])
+    positions, deepest = [], 0.0
+    for state in states:
+        slot.reset(state)
+        deepest = max(deepest, _deepest_overlap(model, slot.data, bodies))
+        seen = [slot.data.xpos[bodies].copy()]
+        for _ in range(2):
+            stepper.step([slot], chunk, limit, stop_at_success=False)
+            seen.append(slot.data.xpos[bodies].copy())
+        positions.append(seen)
+    start, waited, later = np.moveaxis(np.array(positions), 1, 0)
+    return Settling(scene.objects, start, waited, later, deepest, _surface(model, slot.data))
+
+
+def _deepest_overlap(model: mujoco.MjModel, data: mujoco.MjData, bodies: list[int]) -> float:
+    roots = model.body_rootid[model.geom_bodyid[data.contact.geom[: data.ncon]]]
+    of_things = np.isin(roots, model.body_rootid[bodies]).any(axis=1)
+    return float(max(-data.contact.dist[: data.ncon][of_things], default=0.0))
+
+
+def _surface(model: mujoco.MjModel, data: mujoco.MjData) -> float:
+    """Height of the table's top, or of the floor where there is no table."""
+    tops = [0.0]
+    for geom in range(model.ngeom):
+        root = model.body(model.body_rootid[model.geom_bodyid[geom]]).name
+        if root in TABLES:
+            upwards = np.abs(data.geom_xmat[geom].reshape(3, 3)[2]) @ model.geom_aabb[geom, 3:]
+            tops.append(data.geom_xpos[geom, 2] + upwards)
+    return float(max(tops))
+
+
+def examine(task: Task, standin: AssetPack, original: AssetPack | None, placements: int) -> dict[str, Any]:
+    """One row of the table."""
+    began = time.perf_counter()
+    try:
+        scene = load_scene(task, standin)
+        scene.goal.bind(scene.model)
+    except HoneError as error:
+        return {"composes": False, "error": str(error)}
+    row: dict[str, Any] = {"composes": True, "seconds_to_load": round(time.perf_counter() - began, 2)}
+    ours = settle(scene)
+    row["states"] = int(np.isfinite(ours.later).all(axis=(1, 2)).sum())
+    row["moved_mm"] = _millimetres(np.linalg.norm(ours.later - ours.waited, axis=-1).max())
+    row["below_surface"] = int((ours.later[..., 2] < ours.floor_m - 0.05).sum())
+    row["deepest_mm"] = _millimetres(ours.deepest_m)
+    row["original"] = None
+    if original is not None:
+        try:
+            theirs = settle(load_scene(task, original))
+        except HoneError:
+            theirs = None
+        if theirs is not None:
+            assert theirs.names == ours.names
+            apart = np.linalg.norm(ours.later - theirs.later, axis=-1)
+            worst = np.unravel_index(apart.argmax(), apart.shape)
+            row["original"] = {
+                "median_mm": _millimetres(np.median(apart)),
+                "far": int((apart > NEAR_M).sum()),
+                "things": apart.size,
+                "worst_mm": _millimetres(apart.max()),
+                "worst": [int(worst[0]), ours.names[worst[1]]],
+                "moved_mm": _millimetres(np.linalg.norm(theirs.later - theirs.waited, axis=-1).max()),
+                "below_surface": int((theirs.later[..., 2] < theirs.floor_m - 0.05).sum()),
+                "deepest_mm": _millimetres(theirs.deepest_m),
+            }
+    row["expert"] = _expert(task, scene, placements)
+    return row
+
+
+def _millimetres(metres: float) -> float:
+    return round(1000 * float(metres), 1)
+
+
+def _expert(task: Task, scene: Scene, placements: int) -> list[bool] | None:
+    """Success on the first official placements, or None where the goal is not of movable things `in` or `on`."""
+    if any(atom.rule in ("any_joint", "all_joints") for atom in scene.goal.atoms):
+        return None
+    env = LiberoConfig(images=False, physics="sleep").build(1)
+    successes = []
+    for index in range(placements):
+        env.reset([0], [task], [Placement("official", index)])
+        expert, success = Expert(), False
+        while (command := expert.act(env.facts([0])[0])) is not None:
+            result = env.step([0], command.action.astype(np.float32)[None, None])
+            success = bool(result.terminated[0])
+            if result.done[0]:
+                break
+        successes.append(success)
+    env.close()
+    return successes
+
+
+def write_table(rows: list[dict[str, Any]], path: Path) -> None:
+    lines = [HEADER]
+    latest = {(row["suite"], row["index"]): row for row in rows}
+    for suite in SUITES:
+        done = [latest[suite, task.index] for task in tasks(suite) if (suite, task.index) in latest]
+        if not done:
+            continue
+        solved = [success for row in done for success in row.get("expert") or []]
+        lines.append(f"\n## {suite}\n")
+        lines.append(
+            f"{sum(row['composes'] for row in done)} of {len(tasks(suite))} compose; "
+            f"{sum(row.get('states', 0) for row in done)} of {50 * len(done)} stored states load; "
+            f"the expert solves {sum(solved)} of {len(solved)} placements.\n"
+        )
+        lines += [COLUMNS, "|" + "---|" * COLUMNS.count(" | ") + "---|"]
+        lines += [_line(row) for row in done]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+HEADER = """# The 130 LIBERO tasks on the stand-in assets
+
+Made by `python benchmarks/libero_tasks.py`; the raw rows are in `benchmarks/results/libero_tasks.jsonl`.
+Where a cell has two numbers, the second is that of LIBERO's original assets.
+
+- **states**: how many of the 50 stored initial states load and stay finite through 20 control steps without a command.
+- **moves**: the largest movement of a movable thing from step 10, where an episode begins, to step 20 (mm, over all
+  states). LIBERO stores some things high above their place: at step 10 they still fall.
+- **overlap**: the deepest overlap of a movable thing with anything when a state is loaded (mm).
+- **fell**: things more than 5 cm below the table's top, or the floor, at step 20.
+- **apart**: how far things are from where they are on the original assets at step 20: the median in mm, and how many
+  are more than 1 cm off. A dash: no original assets at hand. Only LIBERO's descriptions shape the physics; meshes are
+  for the eye, and where one was not at hand a placeholder took its place.
+- **expert**: official placements that the scripted expert solves within the step cap. A dash: the goal has a drawer, a
+  door or a knob, which it does not know.
+"""
+COLUMNS = "| # | task | composes | states | moves | overlap | fell | apart | expert |"
+
+
+def _line(row: dict[str, Any]) -> str:
+    if not row["composes"]:
+        return f"| {row['index']} | {row['task']} | no | - | - | - | - | - | - |"
+    original, expert = row["original"], row["expert"]
+    pair = {
+        key: f"{row[key]:g}" + (f" / {original[key]:g}" if original else "")
+        for key in ("moved_mm", "deepest_mm", "below_surface")
+    }
+    apart = f"{original['median_mm']:g}; {original['far']} of {original['things']}" if original else "-"
+    solved = f"{sum(expert)} of {len(expert)}" if expert is not None else "-"
+    cells = (row["index"], row["task"], "yes", f"{row['states']} of 50", *pair.values(), apart, solved)
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", nargs="+", default=list(SUITES), choices=SUITES)
+    parser.add_argument("--originals", help="folder of LIBERO's original assets, to compare with")
+    parser.add_argument("--placements", type=int, default=2, help="official placements the expert plays")
+    arguments = parser.parse_args()
+    standin = asset_pack("standin")
+    original = asset_pack(arguments.originals) if arguments.originals else None
+    for suite in arguments.suite:
+        for task in tasks(suite):
+            keys = {"suite": suite, "index": task.index, "assets": standin.digest}
+            if finished(NAME, **keys):
+                continue
+            row = keys | {"task": task.name} | examine(task, standin, original, arguments.placements)
+            append_row(NAME, row)
+            write_table(read_rows(RESULTS / f"{NAME}.jsonl"), TABLE)
+            print(_line(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
