@@ -15,6 +15,7 @@ from hone.envs.libero.facts import Box, Facts, Joint
 from hone.primitives.grasps import (
     HAND_HALF_LENGTH_M,
     HAND_HALF_WIDTH_M,
+    TIP_M,
     Points,
     downward,
     nearest_yaw,
@@ -48,14 +49,16 @@ HIGHEST_ON_HANDLE_M = 0.022
 """Off its middle the open fingers still reach around a handle 15 mm thick."""
 DRAG_LEAD_M = 0.04
 """How far ahead of the hand the goal of a dragged or pushed part is set."""
+PUSH_LEAN_DEG = (52.0, 30.0)
+"""How far a hand that pushes leans back: where the drawer is shut, and where it is open."""
 TURN_LEAD_RAD = 0.5
 TURNED_ON_RAD = 0.65
 """Beyond LIBERO's threshold of 0.5 for a stove that is on."""
 
 
 def is_open(joint: Joint) -> bool:
-    """Nearly as far as it goes (LIBERO asks for 0.14 of a drawer's 0.16 m, 1.3 of a door's 2.09 rad)."""
-    return abs(joint.position) > (0.93 if joint.kind == "slide" else 0.7) * abs(_open_end(joint))
+    """LIBERO's condition: beyond 0.14 of a drawer's 0.16 m, 1.3 of a door's 2.09 rad."""
+    return abs(joint.position) > (0.88 if joint.kind == "slide" else 0.65) * abs(_open_end(joint))
 
 
 def _open_end(joint: Joint) -> float:
@@ -163,28 +166,38 @@ def _let_go(facts: Facts, rotation: Rotation, away: Vector, steps: int = 4) -> S
 
 
 def close_drawer(facts: Facts, name: str) -> Skill:
-    """Push the handle with closed fingers, tilted forward, until the joint is past zero."""
+    """Push the handle with the tips of closed fingers until the joint is past zero.
+
+    The hand leans back more and more: at first something may stand behind it, at last the drawer above is in its way.
+    """
     joint = facts.joints[name]
     push = -_opening_direction(joint)
-    tilt = np.deg2rad(35.0)
-    approach = np.cos(tilt) * -UP + np.sin(tilt) * push
-    sideways = np.cross(push, UP)
-    rotation = max(
-        (np.column_stack([s * sideways, np.cross(approach, s * sideways), approach]) for s in (1.0, -1.0)),
-        key=lambda rotation: float(np.trace(rotation.T @ facts.eef.rotation)),
-    )
     handle, _ = _outermost(facts, joint.part, -push)
-    handle = handle - np.array([0.0, 0.0, 0.003])
-    facts, arrived = yield from _come_to(facts, handle - 0.08 * push, rotation, CLOSE)
+
+    def leaning(facts: Facts) -> Rotation:
+        still_open = abs(facts.joints[name].position) / abs(_open_end(joint))
+        lean = np.deg2rad(np.interp(still_open, (0.0, 1.0), PUSH_LEAN_DEG))
+        approach = np.cos(lean) * -UP + np.sin(lean) * push
+        sideways = np.cross(push, UP)
+        choices = [np.column_stack([s * sideways, np.cross(approach, s * sideways), approach]) for s in (1.0, -1.0)]
+        return max(choices, key=lambda rotation: float(np.trace(rotation.T @ facts.eef.rotation)))
+
+    def tips_at(point: Vector, rotation: Rotation) -> Vector:
+        return point - TIP_M * rotation[:, 2]
+
+    rotation = leaning(facts)
+    facts, arrived = yield from _come_to(facts, tips_at(handle - 0.06 * push, rotation), rotation, CLOSE)
     if not arrived:
         return facts, False
 
     def onwards(facts: Facts) -> tuple[Vector, Rotation]:
-        along = float((facts.eef.position - handle) @ push) + DRAG_LEAD_M
-        return handle + along * push, rotation
+        rotation = leaning(facts)
+        along = float((facts.eef.position - tips_at(handle, rotation)) @ push) + DRAG_LEAD_M
+        return tips_at(handle + along * push, rotation), rotation
 
     facts, closed = yield from _drag(facts, onwards, lambda facts: _pressed_shut(facts.joints[name]), CLOSE)
-    facts, _ = yield from _straight(facts, facts.eef.position - 0.08 * push, rotation, CLOSE, tolerance=0.03)
+    away = facts.eef.position - 0.08 * push
+    facts, _ = yield from _straight(facts, away, facts.eef.rotation, CLOSE, tolerance=0.03)
     return facts, closed
 
 

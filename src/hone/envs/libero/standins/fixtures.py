@@ -118,7 +118,7 @@ class Finish:
 def _drawer(level: str, finish: Finish, height: float, handle: float, region: float) -> Part:
     """A drawer whose front's centre is at `height`; it opens towards -y."""
     inside_low, inside_high = height - 0.0324, height + 0.0322
-    front = box((-0.1060, -0.0780, height - 0.0343), (0.1127, -0.0648, height + 0.0343))
+    front = box((-0.1060, -0.0780, height - 0.0338), (0.1127, -0.0648, height + 0.0338))
     back = box((-0.1035, 0.0872, inside_low), (0.1101, 0.0943, inside_high))
     left = box((-0.1043, -0.0704, inside_low), (-0.0995, 0.0925, inside_high))
     right = box((0.1065, -0.0704, inside_low), (0.1113, 0.0925, inside_high))
@@ -142,9 +142,9 @@ def _cabinet(finish: Finish) -> Fixture:
         box((-0.1173, -0.0792, 0.0084), (-0.1070, 0.1117, 0.2201)),  # sides
         box((0.1138, -0.0792, 0.0084), (0.1242, 0.1117, 0.2201)),
         box((-0.1170, 0.1071, 0.0084), (0.1212, 0.1117, 0.2201)),  # back
-        box((-0.1079, -0.0707, 0.0085), (0.1158, 0.1080, 0.0102)),  # shelves
-        box((-0.1078, -0.0707, 0.0784), (0.1156, 0.1080, 0.0801)),
-        box((-0.1079, -0.0707, 0.1485), (0.1154, 0.1080, 0.1502)),
+        box((-0.1079, -0.0540, 0.0085), (0.1158, 0.1080, 0.0102)),  # shelves, behind the fronts
+        box((-0.1078, -0.0540, 0.0784), (0.1156, 0.1080, 0.0801)),
+        box((-0.1079, -0.0540, 0.1485), (0.1154, 0.1080, 0.1502)),
         box((-0.1234, -0.0783, 0.2201), (0.1312, 0.1099, 0.2230)),  # top
     )
     base = Part(
