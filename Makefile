@@ -60,7 +60,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 bench: $(READY)
-	$(BIN)/python benchmarks/stepping.py
+	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/one_demo_object.py
 

@@ -84,7 +84,7 @@ def test_noise_has_the_stated_scale_and_correlation():
 @pytest.mark.parametrize(("suite", "index"), [("libero_object", 0), ("libero_spatial", 9)])
 def test_solves_libero(suite, index):
     """A can into a basket; a bowl from a cabinet onto a plate, within reach of a nearly straight arm."""
-    env = LiberoConfig(images=False, stop_at_success=False, physics="sleep").build(1)
+    env = LiberoConfig(images=False, stop_at_success=False, physics="fast").build(1)
     env.reset([0], [task(suite, index)], [Placement("sampled", 200)])
     facts, commands = play(env.facts([0])[0], act=lambda _, action: _stepped(env, action))
     env.close()

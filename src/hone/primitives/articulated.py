@@ -76,7 +76,7 @@ def _corners(box: Box, facts: Facts, part: str) -> Float64[np.ndarray, "8 3"]:
 
 
 def _outermost(facts: Facts, part: str, direction: Vector) -> tuple[Vector, Float64[np.ndarray, "8 3"]]:
-    """Centre and corners of the part's box that reaches farthest along `direction`: a drawer's handle, a knob's ridge."""
+    """Centre and corners of the part's box that reaches farthest along `direction`: a handle, a knob's ridge."""
     boxes = [_corners(box, facts, part) for box in facts.shapes[part]]
     corners = max(boxes, key=lambda box: float((box @ direction).max()))
     return corners.mean(0), corners

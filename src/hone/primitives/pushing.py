@@ -7,7 +7,17 @@ from jaxtyping import Float64
 
 from hone.envs.libero.facts import Facts
 from hone.primitives.grasps import TIP_M, downward, nearest_yaw, opening_yaw, point_cloud, skyline
-from hone.primitives.skills import CLEARANCE_M, CLOSE, Command, Reach, Skill, highest_between, move, reach_action, scene_points
+from hone.primitives.skills import (
+    CLEARANCE_M,
+    CLOSE,
+    Command,
+    Reach,
+    Skill,
+    highest_between,
+    move,
+    reach_action,
+    scene_points,
+)
 
 STROKES = 8
 AHEAD_M = 0.026

@@ -104,7 +104,7 @@ class ImproveConfig:
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     """The policy update."""
     env: LiberoConfig = field(default_factory=LiberoConfig)
-    """The environment the policy is evaluated in; training runs it with `physics="sleep"`."""
+    """The environment the policy is evaluated in; training runs it with `physics="fast"`."""
 
     def __post_init__(self) -> None:
         for name in ("demos", "iterations", "groups", "group_size", "slots", "evaluate_every", "train_step_cap"):
@@ -205,7 +205,7 @@ def _train(
     if first == config.iterations:
         return policy, counts
 
-    env = replace(config.env.seen_by(policy.spec), physics="sleep", step_cap=config.train_step_cap)
+    env = replace(config.env.seen_by(policy.spec), physics="fast", step_cap=config.train_step_cap)
     reward = build_reward(config.reward)
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with (

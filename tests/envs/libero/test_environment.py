@@ -125,12 +125,12 @@ def test_state_tokens_name_the_objects_of_interest(env: LiberoEnvironment):
 def test_sleeping_physics_stays_close_to_exact():
     """Island sleeping is for training only; it may not change what happens beyond a fraction of a millimetre."""
     ends = {}
-    for physics in ("exact", "sleep"):
+    for physics in ("exact", "fast"):
         env = LiberoConfig(images=False, physics=physics).build(1)
         env.reset([0], [OBJECT], [OFFICIAL])
         env.step([0], actions(100) * 0.5)
         ends[physics] = env._slots[0].data.qpos.copy()
-    assert 0 < np.abs(ends["exact"] - ends["sleep"]).max() < 5e-4
+    assert 0 < np.abs(ends["exact"] - ends["fast"]).max() < 5e-4
 
 
 def test_pictures_are_drawn_the_right_way_up():

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import mujoco
 import numpy as np
 from jaxtyping import Float32, UInt8
 
@@ -21,7 +20,7 @@ from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.engine import Slot, SlotSnapshot, Stepper, build_stepper
 from hone.envs.libero.facts import STATE_TOKENS, FactReader, Facts
 from hone.envs.libero.render import Orientation, Renderer
-from hone.envs.libero.scene import RenderProfile, Scene, ensure_placements, load_scene
+from hone.envs.libero.scene import Physics, RenderProfile, Scene, ensure_placements, load_scene, set_physics
 from hone.envs.libero.suites import step_cap
 from hone.errors import HoneError
 from hone.specs import Spec
@@ -40,8 +39,8 @@ class LiberoConfig:
 
     assets: str = "standin"
     """Asset pack: `standin`, `original` (folder in $HONE_LIBERO_ASSETS), or a folder's path."""
-    physics: Literal["exact", "sleep"] = "exact"
-    """`exact`: trajectories equal hf-libero's. `sleep`: what lies still is left out; twice as fast, nearly equal."""
+    physics: Physics = "exact"
+    """`exact`: trajectories equal hf-libero's. `fast`: what lies still is left out; twice as fast, nearly equal."""
     render: RenderProfile = "cheap"
     """`cheap`: no multisampling, no reflections, robot drawn by its hulls. `exact`: LIBERO's own picture."""
     image_size: int = 84
@@ -209,7 +208,8 @@ class LiberoEnvironment:
         if not 0 <= index < self.num_slots:
             raise HoneError(f"slot {index} does not exist; this environment has slots 0-{self.num_slots - 1}.")
         if task not in self._scenes:
-            self._scenes[task] = self._with_physics(load_scene(task, self._assets))
+            scene = load_scene(task, self._assets)
+            self._scenes[task] = replace(scene, model=set_physics(scene.model, self.config.physics))
             self._readers[task] = FactReader(self._scenes[task])
         self._ended.discard(index)
         if self._tasks.get(index) != task:
@@ -217,11 +217,6 @@ class LiberoEnvironment:
             self._slots[index] = Slot(scene.model, scene.robot, scene.goal)
             self._tasks[index] = task
         return self._slots[index]
-
-    def _with_physics(self, scene: Scene) -> Scene:
-        if self.config.physics == "sleep":
-            scene.model.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
-        return scene
 
     def _steps(self, index: int) -> int:
         """Control steps the policy has taken in this episode."""

@@ -7,6 +7,7 @@ file in it is checked against its recorded hash, and an entry that does not matc
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import json
@@ -42,6 +43,7 @@ FORMAT = 4
 PLACEMENT_BLOCK = 2048
 """Sampled placements are drawn and stored in blocks of this many seeds, each when it is first asked for."""
 
+Physics = Literal["exact", "fast"]
 RenderProfile = Literal["cheap", "exact"]
 
 
@@ -217,6 +219,14 @@ def physics_model(xml: str, full: mujoco.MjModel) -> mujoco.MjModel:
     _delete_unused_meshes(spec)
     spec.option.disableflags |= mujoco.mjtDisableBit.mjDSBL_SENSOR
     return spec.compile()
+
+
+def set_physics(model: mujoco.MjModel, physics: Physics) -> mujoco.MjModel:
+    """A copy of a physics model that is stepped `exact`ly, or `fast`: what lies still sleeps (MuJoCo's islands)."""
+    chosen = copy.copy(model)
+    if physics == "fast":
+        chosen.opt.enableflags |= mujoco.mjtEnableBit.mjENBL_SLEEP
+    return chosen
 
 
 def visual_model(xml: str, physics: mujoco.MjModel, profile: RenderProfile) -> mujoco.MjModel:
