@@ -22,7 +22,7 @@ class StepResult:
 
     `steps` counts the control steps really taken (a slot stops at success, at its step cap, or when it diverges).
     `terminated`: the task's success condition became true. `truncated`: the step cap was reached without success.
-    `diverged`: the simulation produced a non-finite state.
+    `diverged`: the simulation produced numbers that are not finite, or was given such actions.
     """
 
     steps: Int32[np.ndarray, " n"]

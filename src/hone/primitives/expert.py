@@ -157,7 +157,7 @@ def joint_of(facts: Facts, thing: str) -> str:
 
 
 def _transfer(facts: Facts, thing: str, target: Target) -> Skill:
-    """Pick and place, trying another grasp when one fails; what cannot be grasped is pushed, if the place is as high."""
+    """Pick and place, trying another grasp when one fails; push what cannot be grasped, if the place is as high."""
     tried: list[Grasp] = []
     for _ in range(ATTEMPTS):
         grasp = choose_grasp(facts, thing, target, tried)

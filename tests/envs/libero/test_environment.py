@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hone.cache import cache_dir
 from hone.envs.libero import hf
 from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.environment import NO_OP, LiberoConfig, LiberoEnvironment
+from hone.envs.libero.incidents import Incident
 from hone.envs.libero.suites import official_initial_states, tasks
 from hone.errors import HoneError
 from hone.types import Placement
@@ -90,6 +92,37 @@ def test_step_cap_truncates_and_counts_the_steps_taken():
     second = env.step([0], actions(8))
     assert (second.steps[0], second.truncated[0], second.terminated[0]) == (2, True, False)
     assert env.step([0], actions(8)).steps[0] == 0
+
+
+def test_actions_that_are_not_finite_end_their_slot_alone_and_are_written_down(caplog, tmp_path, monkeypatch):
+    env = LiberoConfig(images=False).build(2)
+    env.reset([0, 1], [OBJECT, OBJECT], [OFFICIAL, OFFICIAL])
+    monkeypatch.setenv("HONE_CACHE", str(tmp_path))  # from here on: incidents of this test alone
+    first = actions(8, 1).repeat(2, axis=0)
+    env.step([0, 1], first)
+    senseless = actions(8, 2).repeat(2, axis=0)
+    senseless[1, 4, 2] = np.nan
+    result = env.step([0, 1], senseless)
+    assert result.diverged.tolist() == [False, True]
+    assert result.steps.tolist() == [8, 0]
+    assert env.step([0, 1], first).steps.tolist() == [8, 0]
+    (incident,) = [Incident.load(path) for path in (cache_dir() / "incidents").iterdir()]
+    assert (incident.task, incident.placement) == (OBJECT, OFFICIAL)
+    np.testing.assert_array_equal(incident.actions, np.concatenate([first[1], senseless[1, :1]]))
+    assert LiberoConfig(**incident.config) == env.config
+    assert "not finite after 8 steps" in caplog.text
+
+
+def test_a_diverged_simulation_can_be_run_again():
+    """The actions written down, run again from the same start, diverge at the same step."""
+    env = LiberoConfig(images=False).build(1)
+    env.reset([0], [OBJECT], [OFFICIAL])
+    env._slots[0].data.qvel[0] = 1e9  # stands for what a policy cannot easily do
+    assert env.step([0], actions(8, 5)).diverged[0]
+    incident = env._incident(0)
+    other = LiberoConfig(**incident.config).build(1)
+    other.reset([0], [incident.task], [incident.placement])
+    assert other.step([0], incident.actions[None]).steps[0] == len(incident.actions)
 
 
 def test_success_terminates_and_holds(env: LiberoEnvironment):

@@ -7,9 +7,10 @@ of a placement is kept and copied for the next episode that begins there, as all
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -19,12 +20,15 @@ from hone.envs.base import StepResult
 from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.engine import Slot, SlotSnapshot, Stepper, build_stepper
 from hone.envs.libero.facts import STATE_TOKENS, FactReader, Facts
+from hone.envs.libero.incidents import Incident
 from hone.envs.libero.render import Orientation, Renderer
 from hone.envs.libero.scene import Physics, RenderProfile, Scene, ensure_placements, load_scene, set_physics
 from hone.envs.libero.suites import step_cap
 from hone.errors import HoneError
 from hone.specs import Spec
 from hone.types import Observation, Placement, Task
+
+log = logging.getLogger(__name__)
 
 NO_OP = np.array([0, 0, 0, 0, 0, 0, -1], np.float32)
 """LIBERO's waiting action: stand still, gripper open."""
@@ -106,10 +110,15 @@ class LiberoConfig:
 
 @dataclass(frozen=True)
 class LiberoSnapshot:
-    """Everything a slot's future depends on: full simulation data, controller and gripper state, step count."""
+    """Everything a slot's future depends on: full simulation data, controller and gripper state, step count.
+
+    `placement` and `taken` tell how it came here: where the episode began and the chunks executed since.
+    """
 
     task: Task
     slot: SlotSnapshot
+    placement: Placement
+    taken: tuple[Float32[np.ndarray, "_ 7"], ...] = ()
 
 
 class LiberoEnvironment:
@@ -125,6 +134,8 @@ class LiberoEnvironment:
         self._readers: dict[Task, FactReader] = {}
         self._slots: dict[int, Slot] = {}
         self._tasks: dict[int, Task] = {}
+        self._placements: dict[int, Placement] = {}
+        self._taken: dict[int, list[np.ndarray]] = {}
         self._ended: set[int] = set()
         self._starts: OrderedDict[tuple[Task, Placement], LiberoSnapshot] = OrderedDict()
         self._renderer = Renderer(CAMERAS, config.image_size, config.render, config.image_orientation)
@@ -139,6 +150,7 @@ class LiberoEnvironment:
             if placement.kind == "sampled":
                 ensure_placements(self._scenes[task], self._assets, [placement.index])
             slot.reset(self._scenes[task].initial_state(placement))
+            self._placements[index], self._taken[index] = placement, []
             wait = np.tile(NO_OP, (1, self.config.wait_steps, 1))
             self._stepper.step([slot], wait, np.array([self.config.wait_steps]), stop_at_success=False)
             self._starts[task, placement] = self.snapshot([index])[0]
@@ -146,11 +158,24 @@ class LiberoEnvironment:
                 self._starts.popitem(last=False)
 
     def step(self, slots: Sequence[int], chunks: Float32[np.ndarray, "n H A"]) -> StepResult:
-        """Run the chunks. A slot that already ended takes no more steps."""
+        """Run the chunks. A slot that already ended takes no more steps.
+
+        A chunk with numbers that are not finite is not executed: its slot counts as diverged, the others go on. What
+        led to a divergence is written down (`incidents.py`) and logged.
+        """
         running = [self._slots[index] for index in slots]
+        senseless = ~np.isfinite(chunks).all(axis=(1, 2))
         caps = np.array([self._steps(i) if i in self._ended else self._cap(i) for i in slots])
         before = np.array([self._steps(index) for index in slots])
-        result = self._stepper.step(running, chunks, np.maximum(caps - before, 0), self.config.stop_at_success)
+        limits = np.where(senseless, 0, np.maximum(caps - before, 0))
+        result = self._stepper.step(running, chunks, limits, self.config.stop_at_success)
+        result = result._replace(diverged=result.diverged | senseless)
+        for row, index in enumerate(slots):
+            self._taken[index].append(chunks[row, : max(1, result.steps[row])])
+            if result.diverged[row]:
+                what = "was given actions that are not finite" if senseless[row] else "diverged"
+                path = self._incident(index).save()
+                log.warning("slot %d %s after %d steps; written to %s", index, what, self._steps(index), path)
         after = before + result.steps
         terminated = result.success & ~result.diverged if self.config.stop_at_success else np.zeros(len(slots), bool)
         self._ended |= {index for row, index in enumerate(slots) if terminated[row] or result.diverged[row]}
@@ -189,11 +214,20 @@ class LiberoEnvironment:
         )
 
     def snapshot(self, slots: Sequence[int]) -> list[LiberoSnapshot]:
-        return [LiberoSnapshot(self._tasks[index], self._slots[index].snapshot()) for index in slots]
+        return [
+            LiberoSnapshot(
+                self._tasks[index],
+                self._slots[index].snapshot(),
+                self._placements[index],
+                tuple(self._taken[index]),
+            )
+            for index in slots
+        ]
 
     def restore(self, slots: Sequence[int], snapshots: Sequence[LiberoSnapshot]) -> None:
         for index, snapshot in zip(slots, snapshots, strict=True):
             self._open(index, snapshot.task).restore(snapshot.slot)
+            self._placements[index], self._taken[index] = snapshot.placement, list(snapshot.taken)
 
     def facts(self, slots: Sequence[int]) -> list[Facts]:
         return [self._readers[self._tasks[index]].read(self._slots[index]) for index in slots]
@@ -217,6 +251,10 @@ class LiberoEnvironment:
             self._slots[index] = Slot(scene.model, scene.robot, scene.goal)
             self._tasks[index] = task
         return self._slots[index]
+
+    def _incident(self, index: int) -> Incident:
+        actions = np.concatenate(self._taken[index])
+        return Incident(self._tasks[index], self._placements[index], actions, asdict(self.config))
 
     def _steps(self, index: int) -> int:
         """Control steps the policy has taken in this episode."""
