@@ -63,11 +63,17 @@ def state_dtype(nq: int) -> np.dtype:
     )
 
 
-class SlotSnapshot(NamedTuple):
-    """A slot's whole future, given its model. Fixture poses live in the model and are not part of it."""
+class SlotSnapshot:
+    """A slot's whole future, given its model. Fixture poses live in the model and are not part of it.
 
-    data: mujoco.MjData
-    state: bytes
+    `data` goes back to its slot's `spare` ones with the snapshot: copying takes 15 us, making it 350 us.
+    """
+
+    def __init__(self, data: mujoco.MjData, state: bytes, spare: list[mujoco.MjData]) -> None:
+        self.data, self.state, self._spare = data, state, spare
+
+    def __del__(self) -> None:
+        self._spare.append(self.data)
 
 
 class Slot:
@@ -85,6 +91,7 @@ class Slot:
         self.robot = robot.bind(model)
         self.goal: BoundGoal = goal.bind(model)
         self.state = np.zeros((), state_dtype(model.nq))
+        self._spare: list[mujoco.MjData] = []
         self.handle = np.array(
             (
                 model._address,
@@ -126,9 +133,9 @@ class Slot:
         self._look()
 
     def snapshot(self) -> SlotSnapshot:
-        data = mujoco.MjData(self.model)
+        data = self._spare.pop() if self._spare else mujoco.MjData(self.model)
         mujoco.mj_copyData(data, self.model, self.data)
-        return SlotSnapshot(data, self.state.tobytes())
+        return SlotSnapshot(data, self.state.tobytes(), self._spare)
 
     def restore(self, snapshot: SlotSnapshot) -> None:
         """Put a snapshot of this scene back; the same actions then give the same future bit for bit."""
