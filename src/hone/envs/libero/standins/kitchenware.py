@@ -53,14 +53,14 @@ def _vessel(
     floor: tuple[Solid, ...],
     sides: tuple[Solid, ...],
     handle: tuple[Solid, ...],
-    outside: Rgba,
-    inside: Rgba,
+    colour: Rgba,
+    accent: Rgba,
     mass: float,
 ) -> StandIn:
-    """A mug or a pan around `centre`, its floor in the colour of the inside."""
+    """A mug or a pan around `centre`; its floor and handle have the second colour."""
     by = (*centre, 0.0)
     floor, sides, handle = moved(by, *floor), moved(by, *sides), moved(by, *handle)
-    return StandIn((*floor, *sides, *handle), paint(inside, *floor) + paint(outside, *sides, *handle), mass)
+    return StandIn((*floor, *sides, *handle), paint(accent, *floor, *handle) + paint(colour, *sides), mass)
 
 
 def _porcelain_mug() -> StandIn:
@@ -83,7 +83,7 @@ def _red_coffee_mug() -> StandIn:
 
 
 def _white_yellow_mug() -> StandIn:
-    """A wide cup on a rounded foot, yellow inside; the handle points to +x."""
+    """A wide white cup on a rounded foot, with a yellow floor and handle, which points to +x."""
     lower = wall(12, (0.0247, 0.0045), (0.0370, 0.0190), thickness=0.0075)
     upper = wall(12, (0.0372, 0.0162), (0.0486, 0.1025), thickness=0.0080)
     handle = _handle(
@@ -100,7 +100,7 @@ def _frypan() -> StandIn:
     )
     sides = wall(12, (0.0750, 0.0065), (0.0983, 0.0402), thickness=0.0071)
     handle = _handle(FORWARD, (0.1000, 0.0160), (0.1350, 0.0310), (0.2540, 0.0520), width=0.0250, thickness=0.0125)
-    return _vessel((0.0045, -0.001), floor, sides, handle, NEAR_BLACK, CHARCOAL, 0.05025)
+    return _vessel((0.0045, -0.001), floor, sides, handle, CHARCOAL, NEAR_BLACK, 0.05025)
 
 
 def _moka_pot() -> StandIn:
