@@ -23,7 +23,7 @@ def other(value: Any) -> Any:
         return value + 1
     if isinstance(value, dict):
         return {**value, "mujoco": "0"}
-    return (*value, other(value[0]))
+    return (*value, other(value[0] if value else ""))
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(ProtocolCard)])
@@ -32,6 +32,14 @@ def test_hash_changes_with_every_field(name: str, monkeypatch: pytest.MonkeyPatc
     object.__setattr__(changed, name, other(getattr(CARD, name)))  # past the types: any value must count
     assert changed.hash() != CARD.hash()
     assert [line.split(":")[0] for line in CARD.differences(changed)] == [name]
+
+
+def test_a_card_from_before_perturbations_keeps_its_hash() -> None:
+    assert "perturbations" not in CARD.to_json()
+    assert ProtocolCard.from_json(CARD.to_json()).hash() == CARD.hash()
+    perturbed = replace(CARD, perturbations=("camera:2 seed 0",))
+    assert ProtocolCard.from_json(perturbed.to_json()) == perturbed
+    assert dict(perturbed.describe())["Perturbations"] == "camera:2 seed 0"
 
 
 def test_hash_is_the_same_in_another_process_and_for_another_order_of_versions() -> None:

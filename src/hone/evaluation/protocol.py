@@ -69,10 +69,14 @@ class ProtocolCard:
     success_rule: str = "the task's goal is true at any control step"
     seeds: tuple[int, ...] = (0,)
     versions: dict[str, str] = field(default_factory=installed_versions)
+    perturbations: tuple[str, ...] = ()
+    """Robustness tests applied, "camera:2 seed 0" say; see hone/envs/libero/perturb.py."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; tuples become lists."""
-        return json.loads(json.dumps(asdict(self)))
+        """Plain JSON; tuples become lists. Without perturbations the field is absent, so that a card from before it
+        existed keeps its hash."""
+        data = json.loads(json.dumps(asdict(self)))
+        return data if self.perturbations else {name: v for name, v in data.items() if name != "perturbations"}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ProtocolCard:
@@ -113,6 +117,7 @@ class ProtocolCard:
             ("Cameras", f"{', '.join(self.cameras) or 'none'} at {self.image_size} px, {self.image_orientation}"),
             ("Privileged inputs", self.privilege),
             ("Assets", self.asset_pack),
+            ("Perturbations", ", ".join(self.perturbations) or "none"),
             ("Physics", self.physics_profile),
             ("Rendering", self.render_profile),
             ("Fixtures", self.fixture_table),

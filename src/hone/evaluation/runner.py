@@ -114,4 +114,5 @@ def protocol_card(setup: Setup, env_config: Any, policy: Any) -> ProtocolCard:
         instruction=setup.instruction,
         wait_steps=env_config.wait_steps,
         seeds=(setup.seed,),
+        perturbations=env_config.perturbations,
     )

@@ -21,6 +21,8 @@ from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.engine import Slot, SlotSnapshot, Stepper, build_stepper
 from hone.envs.libero.facts import STATE_TOKENS, FactReader, Facts
 from hone.envs.libero.incidents import Incident
+from hone.envs.libero.perturb import Perturber
+from hone.envs.libero.perturb_looks import Look
 from hone.envs.libero.render import Orientation, Renderer
 from hone.envs.libero.scene import Physics, RenderProfile, Scene, ensure_placements, load_scene, set_physics
 from hone.envs.libero.suites import step_cap
@@ -65,12 +67,17 @@ class LiberoConfig:
     """`native`: compiled, several times faster. `numpy`: the reference in Python, where no C compiler is at hand."""
     num_threads: int = 1
     """Stepping threads of one environment."""
+    perturb: tuple[str, ...] = ()
+    """Robustness test: perturbations as `kind:level`, `camera:2` say (kinds and levels: perturb.py)."""
+    perturb_seed: int = 0
+    """Seed of the perturbations."""
 
     def __post_init__(self) -> None:
         if self.image_size < 16 or self.image_size > 512:
             raise HoneError(f"image_size {self.image_size} is out of range; use 16 to 512 pixels.")
         if self.step_cap is not None and self.step_cap < 1:
             raise HoneError(f"step_cap must be positive, not {self.step_cap}.")
+        Perturber(self.perturb, self.perturb_seed)  # raises for what does not exist
 
     def build(self, num_slots: int) -> LiberoEnvironment:
         return LiberoEnvironment(self, num_slots)
@@ -83,6 +90,11 @@ class LiberoConfig:
         """Name and digest of the asset pack, for the protocol card."""
         pack = asset_pack(self.assets)
         return f"{pack.name}-{pack.digest}"
+
+    @property
+    def perturbations(self) -> tuple[str, ...]:
+        """What was perturbed, for the protocol card."""
+        return Perturber(self.perturb, self.perturb_seed).labels
 
     @property
     def spec(self) -> Spec:
@@ -116,8 +128,8 @@ class LiberoSnapshot:
     """
 
     task: Task
-    slot: SlotSnapshot
     placement: Placement
+    slot: SlotSnapshot
     taken: tuple[Float32[np.ndarray, "_ 7"], ...] = ()
 
 
@@ -136,6 +148,8 @@ class LiberoEnvironment:
         self._tasks: dict[int, Task] = {}
         self._placements: dict[int, Placement] = {}
         self._taken: dict[int, list[np.ndarray]] = {}
+        self._looks: dict[int, Look] = {}
+        self._perturber = Perturber(config.perturb, config.perturb_seed)
         self._ended: set[int] = set()
         self._starts: OrderedDict[tuple[Task, Placement], LiberoSnapshot] = OrderedDict()
         self._renderer = Renderer(CAMERAS, config.image_size, config.render, config.image_orientation)
@@ -146,11 +160,9 @@ class LiberoEnvironment:
             if start is not None:
                 self.restore([index], [start])
                 continue
-            slot = self._open(index, task)
-            if placement.kind == "sampled":
-                ensure_placements(self._scenes[task], self._assets, [placement.index])
-            slot.reset(self._scenes[task].initial_state(placement))
-            self._placements[index], self._taken[index] = placement, []
+            slot = self._open(index, task, placement)
+            slot.reset(self._perturber.initial_state(self._scenes[task], placement))
+            self._taken[index] = []
             wait = np.tile(NO_OP, (1, self.config.wait_steps, 1))
             self._stepper.step([slot], wait, np.array([self.config.wait_steps]), stop_at_success=False)
             self._starts[task, placement] = self.snapshot([index])[0]
@@ -200,7 +212,7 @@ class LiberoEnvironment:
             state = np.stack([self._readers[self._tasks[i]].tokens(self._slots[i].data) for i in slots])
         return Observation(
             proprio=np.stack([slot.proprio() for slot in running]).astype(np.float32),
-            instructions=tuple(self._tasks[index].instruction for index in slots),
+            instructions=tuple(self._perturber.instruction(self._tasks[i], self._placements[i]) for i in slots),
             images=self.render(slots) if self.config.images else None,
             state=state,
         )
@@ -208,26 +220,23 @@ class LiberoEnvironment:
     def render(self, slots: Sequence[int], size: int | None = None) -> UInt8[np.ndarray, "n C H W 3"]:
         return np.stack(
             [
-                self._renderer.draw(self._scenes[self._tasks[index]], self._slots[index].state["look_qpos"], size)
+                self._renderer.draw(
+                    self._scenes[self._tasks[index]], self._slots[index].state["look_qpos"], size, self._looks[index]
+                )
                 for index in slots
             ]
         )
 
     def snapshot(self, slots: Sequence[int]) -> list[LiberoSnapshot]:
         return [
-            LiberoSnapshot(
-                self._tasks[index],
-                self._slots[index].snapshot(),
-                self._placements[index],
-                tuple(self._taken[index]),
-            )
-            for index in slots
+            LiberoSnapshot(self._tasks[i], self._placements[i], self._slots[i].snapshot(), tuple(self._taken[i]))
+            for i in slots
         ]
 
     def restore(self, slots: Sequence[int], snapshots: Sequence[LiberoSnapshot]) -> None:
         for index, snapshot in zip(slots, snapshots, strict=True):
-            self._open(index, snapshot.task).restore(snapshot.slot)
-            self._placements[index], self._taken[index] = snapshot.placement, list(snapshot.taken)
+            self._open(index, snapshot.task, snapshot.placement).restore(snapshot.slot)
+            self._taken[index] = list(snapshot.taken)
 
     def facts(self, slots: Sequence[int]) -> list[Facts]:
         return [self._readers[self._tasks[index]].read(self._slots[index]) for index in slots]
@@ -237,19 +246,23 @@ class LiberoEnvironment:
         self._slots.clear()
         self._starts.clear()
 
-    def _open(self, index: int, task: Task) -> Slot:
-        """The slot, holding simulation data of the task's scene."""
+    def _open(self, index: int, task: Task, placement: Placement) -> Slot:
+        """The slot, holding simulation data of the task's scene and looking as the placement's perturbations ask."""
         if not 0 <= index < self.num_slots:
             raise HoneError(f"slot {index} does not exist; this environment has slots 0-{self.num_slots - 1}.")
         if task not in self._scenes:
             scene = load_scene(task, self._assets)
             self._scenes[task] = replace(scene, model=set_physics(scene.model, self.config.physics))
             self._readers[task] = FactReader(self._scenes[task])
+        if placement.kind == "sampled":
+            ensure_placements(self._scenes[task], self._assets, [placement.index])
         self._ended.discard(index)
         if self._tasks.get(index) != task:
             scene = self._scenes[task]
             self._slots[index] = Slot(scene.model, scene.robot, scene.goal)
             self._tasks[index] = task
+        self._placements[index] = placement
+        self._looks[index] = self._perturber.look(self._scenes[task], placement)
         return self._slots[index]
 
     def _incident(self, index: int) -> Incident:

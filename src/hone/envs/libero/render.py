@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from hone.envs.libero.perturb_looks import PLAIN, Look
 from hone.envs.libero.scene import RenderProfile, Scene
 from hone.errors import HoneError
 
@@ -31,14 +32,15 @@ class Renderer:
         self._stages: dict[str, _Stage] = {}
 
     def draw(
-        self, scene: Scene, qpos: Float64[np.ndarray, " nq"], size: int | None = None
+        self, scene: Scene, qpos: Float64[np.ndarray, " nq"], size: int | None = None, look: Look = PLAIN
     ) -> UInt8[np.ndarray, "C H W 3"]:
         size = size or self.size
         self._make_current()
         key = str(scene.folder)
         if key not in self._stages:
             self._stages[key] = _Stage(scene, self.profile, self.cameras)
-        pictures = self._stages[key].draw(qpos, size)
+        with look.worn_by(self._stages[key].model):
+            pictures = self._stages[key].draw(qpos, size, look)
         if self.orientation == "upright":
             pictures = pictures[:, ::-1]
         elif self.orientation == "rotated_180":
@@ -91,7 +93,7 @@ class _Stage:
             camera.fixedcamid = self.model.camera(name).id
             self.views.append(camera)
 
-    def draw(self, qpos: np.ndarray, size: int) -> np.ndarray:
+    def draw(self, qpos: np.ndarray, size: int, look: Look) -> np.ndarray:
         self.data.qpos[:] = qpos
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
@@ -102,6 +104,7 @@ class _Stage:
             mujoco.mjv_updateScene(
                 self.model, self.data, self.options, None, view, mujoco.mjtCatBit.mjCAT_ALL, self.scene
             )
+            look.add_to(self.scene)
             mujoco.mjr_render(viewport, self.scene, self.context)
             mujoco.mjr_readPixels(picture, None, viewport, self.context)
         return pictures
