@@ -47,4 +47,6 @@ class Incident:
             description, actions = json.loads(str(file["description"])), file["actions"]
         kind, index = description["placement"]
         task = find_task(description["suite"], description["task"])
-        return cls(task, Placement(kind, index), actions, description["config"])
+        # JSON has no tuples
+        config = {k: tuple(v) if isinstance(v, list) else v for k, v in description["config"].items()}
+        return cls(task, Placement(kind, index), actions, config)
