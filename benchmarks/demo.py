@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rows import PeakMemory, append_row, finished
 
-SEEDS = (40, 41, 42, 43, 44)
+SEEDS = (50, 51, 52, 53, 54)
 KEYS = ("before", "after", "paired_difference", "probes", "minutes", "env_steps", "rollouts", "faults")
 
 

@@ -25,22 +25,22 @@ class Config:
 
 
 def demo_recipe(output: Path, seed: int) -> ImproveConfig:
-    """The settings of the demo.
+    """The settings of the demo: the first three tasks, demonstrated three times each with rests, as people do.
 
-    Tomato sauce, butter and milk: three tasks that half a minute of cloning seldom masters. Less cloning would leave
-    more to improve, but the encoder is frozen while the policy practises and must have seen enough (LOG.md).
+    A policy without memory cannot know how long it has rested, so its clone often rests for ever, and practice cures it
+    of that. Demonstrations without rests leave little to improve: cloning alone then has 94 % (LOG.md).
     """
     return ImproveConfig(
         output=output,
         suite="libero_object",
-        tasks=(5, 6, 7),
+        tasks=(0, 1, 2),
         demos=3,
+        manner=Manner(longest_rest=20),
         seed=seed,
-        manner=Manner(longest_rest=10),
         clone=BehaviorCloningConfig(steps=300, image_shift=4),
         groups=12,
-        iterations=32,
-        evaluate_every=8,
+        iterations=20,
+        evaluate_every=4,
     )
 
 

@@ -203,7 +203,7 @@ def close_drawer(facts: Facts, name: str) -> Skill:
 
 def _pressed_shut(joint: Joint) -> bool:
     """Past zero, away from the open end: LIBERO's condition for a closed drawer."""
-    return joint.position * np.sign(_open_end(joint)) < -0.001
+    return bool(joint.position * np.sign(_open_end(joint)) < -0.001)
 
 
 def turn_knob(facts: Facts, name: str) -> Skill:

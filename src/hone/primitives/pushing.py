@@ -22,8 +22,8 @@ from hone.primitives.skills import (
 STROKES = 8
 AHEAD_M = 0.026
 """The fingers press this far from the thing's middle, on the side it is to go to: from there they pull it along."""
-PRESS_M = 0.018
-LEAD_M = 0.06
+PRESS_M = 0.03
+LEAD_M = 0.05
 SLIPPED_M = 0.02
 ARRIVED_M = 0.015
 

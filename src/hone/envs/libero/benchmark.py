@@ -20,8 +20,9 @@ from jaxtyping import Bool, Float64
 from hone.envs.libero import hf
 from hone.envs.libero.assets import AssetPack
 from hone.envs.libero.engine import Slot, build_stepper
-from hone.envs.libero.environment import LiberoConfig
+from hone.envs.libero.environment import NO_OP, LiberoConfig
 from hone.envs.libero.scene import Physics, Scene, load_scene, set_physics
+from hone.errors import HoneError
 from hone.types import Placement, Task
 
 CHUNK = 8
@@ -54,19 +55,19 @@ def random_actions(steps: int, seed: int = 0) -> Float64[np.ndarray, "T 7"]:
 
 
 def expert_actions(task: Task, assets: str) -> Float64[np.ndarray, "T 7"] | None:
-    """What the scripted expert does from the official state, without waiting first; None where it does not succeed."""
+    """LIBERO's waiting steps, then what the scripted expert does, from the official state; None where it fails."""
     from hone.primitives.expert import Expert
 
-    config = LiberoConfig(assets=assets, images=False, wait_steps=0, stop_at_success=False, step_cap=1000)
-    env, expert, actions = config.build(1), Expert(), []
+    config = LiberoConfig(assets=assets, images=False, stop_at_success=False, step_cap=1000)
+    env, expert = config.build(1), Expert()
+    actions = [NO_OP] * config.wait_steps
     env.reset([0], [task], [Placement("official", OFFICIAL_STATE)])
     while (command := expert.act(env.facts([0])[0])) is not None and len(actions) < 1000:
-        actions.append(command.action)
-        env.step([0], command.action[None, None].astype(np.float32))
+        actions.append(command.action.astype(np.float32))
+        env.step([0], actions[-1][None, None])
     succeeded = all(env.facts([0])[0].satisfied)
     env.close()
-    # What was executed had been rounded to single precision on its way through the environment.
-    return np.stack(actions).astype(np.float32).astype(np.float64) if succeeded else None
+    return np.stack(actions).astype(np.float64) if succeeded else None
 
 
 def compare(
@@ -78,6 +79,8 @@ def compare(
     rounds: int,
 ) -> list[dict[str, Any]]:
     """One row per contestant: speeds in control steps per second (medians), ratio to hf-libero, and differences."""
+    if rounds < 1:
+        raise HoneError("a comparison of no rounds measures nothing; ask for at least one.")
     scene = load_scene(task, pack)
     control_env = hf.compose(task, pack.folder)
     state = scene.official_states[OFFICIAL_STATE]
@@ -87,7 +90,7 @@ def compare(
     try:
         with _pinned(1):
             for _ in range(rounds):
-                seconds, reference = _reference(control_env, state, actions)
+                seconds, reference = reference_trace(control_env, state, actions)
                 reference_speeds.append(len(actions) / seconds)
                 for contestant, run in runs.items():
                     with _pinned(contestant.threads):
@@ -132,6 +135,22 @@ def trace(scene: Scene, physics: Physics, state: Float64[np.ndarray, " S"], acti
         qpos.append(slot.data.qpos.copy())
         success.append(slot.success)
     return Trace(np.stack(qpos), np.array(success))
+
+
+def reference_trace(control_env: Any, state: np.ndarray, actions: np.ndarray) -> tuple[float, Trace]:
+    """Seconds that hf-libero's `ControlEnv` takes, as its users run it, and what happened."""
+    control_env.seed(0)
+    hf.reset(control_env)
+    control_env.set_init_state(state)
+    qpos, success, seconds = [], [], 0.0
+    for action in actions:
+        started = time.perf_counter()
+        control_env.step(action)
+        reached = control_env.check_success()
+        seconds += time.perf_counter() - started
+        qpos.append(control_env.sim.data.qpos.copy())
+        success.append(reached)
+    return seconds, Trace(np.stack(qpos), np.array(success, bool))
 
 
 def latencies(task: Task, pack: AssetPack, repeats: int = 20) -> dict[str, float]:
@@ -185,22 +204,6 @@ def _timed(scene: Scene, contestant: Contestant, actions: np.ndarray, kind: Acti
         return contestant.slots * len(actions) / (time.perf_counter() - started)
 
     return run
-
-
-def _reference(control_env: Any, state: np.ndarray, actions: np.ndarray) -> tuple[float, Trace]:
-    """Seconds that hf-libero's `ControlEnv` takes, as its users run it, and what happened."""
-    control_env.seed(0)
-    hf.reset(control_env)
-    control_env.set_init_state(state)
-    qpos, success, seconds = [], [], 0.0
-    for action in actions:
-        started = time.perf_counter()
-        control_env.step(action)
-        reached = control_env.check_success()
-        seconds += time.perf_counter() - started
-        qpos.append(control_env.sim.data.qpos.copy())
-        success.append(reached)
-    return seconds, Trace(np.stack(qpos), np.array(success, bool))
 
 
 def _first(success: np.ndarray) -> int | None:

@@ -1,0 +1,53 @@
+"""Drawers, knobs and pushed plates, in LIBERO on the stand-ins."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hone.envs.libero.environment import LiberoConfig
+from hone.envs.libero.suites import task
+from hone.primitives.articulated import is_open
+from hone.primitives.expert import Expert, joint_of, place_aside
+from hone.types import Placement
+
+pytestmark = pytest.mark.sim
+
+
+@pytest.mark.parametrize(
+    ("suite", "index"),
+    [
+        ("libero_goal", 0),  # open a drawer
+        ("libero_goal", 7),  # turn a knob
+        pytest.param("libero_goal", 3, marks=pytest.mark.slow),  # put a bowl aside, open a drawer, put the bowl inside
+        pytest.param("libero_goal", 5, marks=pytest.mark.slow),  # push a plate
+        pytest.param("libero_10", 2, marks=pytest.mark.slow),  # turn on the stove, then put a pot on it
+        pytest.param("libero_10", 3, marks=pytest.mark.slow),  # put a bowl into an open drawer and shut it
+    ],
+)
+def test_reaches_the_goal(suite, index):
+    env = LiberoConfig(images=False, stop_at_success=False, physics="fast", step_cap=600).build(1)
+    env.reset([0], [task(suite, index)], [Placement("official", 0)])
+    expert = Expert()
+    while (command := expert.act(env.facts([0])[0])) is not None:
+        assert not env.step([0], command.action[None, None].astype(np.float32)).done[0]
+    facts = env.facts([0])[0]
+    assert all(facts.satisfied)
+    held = [pair for pair in facts.contacts if "robot" in pair]
+    assert not held, "the hand has let go and drawn back"
+
+
+def test_facts_say_what_moves_what():
+    env = LiberoConfig(images=False).build(1)
+    env.reset([0], [task("libero_goal", 3)], [Placement("official", 0)])
+    facts = env.facts([0])[0]
+    name = joint_of(facts, "wooden_cabinet_1_top_region")
+    joint = facts.joints[name]
+    assert (name, joint.kind, joint.fixture) == ("wooden_cabinet_1_top_level", "slide", "wooden_cabinet_1")
+    assert not is_open(joint)
+    assert joint_of(facts, "flat_stove_1") == "flat_stove_1_button"
+    np.testing.assert_allclose(np.linalg.norm(joint.axis), 1.0)
+    aside = place_aside(facts, "akita_black_bowl_1", name)
+    assert aside is not None, "the bowl stands where the drawer comes out"
+    assert np.linalg.norm(aside - facts.objects["akita_black_bowl_1"].position) > 0.05
+    assert place_aside(facts, "wine_bottle_1", name) is None
