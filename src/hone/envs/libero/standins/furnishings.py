@@ -86,7 +86,9 @@ def _wine_rack() -> StandIn:
         box((-0.0905, -0.0141, 0.0160), (0.0905, 0.0141, 0.0250)),
     )
     mast = strut(LEFT, (-0.0350, 0.0150), (0.0530, 0.3257), width=0.0152, thickness=0.0181)
-    region = Region("top_region", (0.10087, 0.02200, 0.00251), (0.0, -0.08003, 0.21745), (0.8549119, -0.5187733, 0, 0))
+    region = Region(
+        "top_region", (0.10087, 0.02200, 0.00251), (0.0, -0.08003, 0.21745), (0.8549119, -0.5187733, 0.0, 0.0)
+    )
     looks = paint(PINE, *boards) + paint(WALNUT, *ledges, *foot, mast)
     return StandIn((*boards, *ledges, *foot, mast), looks, mass=0.15275, regions=(region,))
 
