@@ -115,10 +115,10 @@ class Finish:
     material: str | None = None
 
 
-def _drawer(level: str, finish: Finish, height: float, handle: float, region: float) -> Part:
+def _drawer(level: str, finish: Finish, half_front: float, height: float, handle: float, region: float) -> Part:
     """A drawer whose front's centre is at `height`; it opens towards -y."""
     inside_low, inside_high = height - 0.0324, height + 0.0322
-    front = box((-0.1060, -0.0780, height - 0.0343), (0.1127, -0.0648, height + 0.0343))
+    front = box((-0.1060, -0.0780, height - half_front), (0.1127, -0.0648, height + half_front))
     back = box((-0.1035, 0.0872, inside_low), (0.1101, 0.0943, inside_high))
     left = box((-0.1043, -0.0704, inside_low), (-0.0995, 0.0925, inside_high))
     right = box((0.1065, -0.0704, inside_low), (0.1113, 0.0925, inside_high))
@@ -136,15 +136,16 @@ def _drawer(level: str, finish: Finish, height: float, handle: float, region: fl
     )
 
 
-def _cabinet(finish: Finish) -> Fixture:
+def _cabinet(finish: Finish, half_front: float, shelf: float) -> Fixture:
+    """`half_front`: half the height of a drawer's front. `shelf`: the y at which the boards between drawers begin."""
     carcass = (
         box((-0.1188, -0.0733, 0.0049), (0.1268, 0.1060, 0.0089)),  # bottom
         box((-0.1173, -0.0792, 0.0084), (-0.1070, 0.1117, 0.2201)),  # sides
         box((0.1138, -0.0792, 0.0084), (0.1242, 0.1117, 0.2201)),
         box((-0.1170, 0.1071, 0.0084), (0.1212, 0.1117, 0.2201)),  # back
-        box((-0.1079, -0.0707, 0.0085), (0.1158, 0.1080, 0.0102)),  # shelves
-        box((-0.1078, -0.0707, 0.0784), (0.1156, 0.1080, 0.0801)),
-        box((-0.1079, -0.0707, 0.1485), (0.1154, 0.1080, 0.1502)),
+        box((-0.1079, shelf, 0.0085), (0.1158, 0.1080, 0.0102)),  # shelves
+        box((-0.1078, shelf, 0.0784), (0.1156, 0.1080, 0.0801)),
+        box((-0.1079, shelf, 0.1485), (0.1154, 0.1080, 0.1502)),
         box((-0.1234, -0.0783, 0.2201), (0.1312, 0.1099, 0.2230)),  # top
     )
     base = Part(
@@ -153,9 +154,9 @@ def _cabinet(finish: Finish) -> Fixture:
         visual=paint(finish.body, *carcass, material=finish.material),
         regions=(Region("top_side", (0.12534, 0.09438, 0.00147), (0.00354, 0.01567, 0.22152)),),
         parts=(
-            _drawer("top", finish, height=0.1833, handle=0.1839, region=0.18563),
-            _drawer("middle", finish, height=0.1136, handle=0.1104, region=0.11690),
-            _drawer("bottom", finish, height=0.0450, handle=0.0411, region=0.04701),
+            _drawer("top", finish, half_front, height=0.1833, handle=0.1839, region=0.18563),
+            _drawer("middle", finish, half_front, height=0.1136, handle=0.1104, region=0.11690),
+            _drawer("bottom", finish, half_front, height=0.0450, handle=0.0411, region=0.04701),
         ),
     )
     return Fixture(base, materials=(finish.material,) if finish.material else ())
@@ -231,8 +232,17 @@ def _microwave() -> Fixture:
 
 
 ARTICULATED_OBJECTS: dict[str, Fixture] = {
-    "wooden_cabinet": _cabinet(Finish(WOOD, (0.58, 0.36, 0.18, 1.0), (0.70, 0.50, 0.30, 1.0), material="wood")),
-    "white_cabinet": _cabinet(Finish((0.90, 0.90, 0.88, 1.0), (0.97, 0.97, 0.96, 1.0), (0.82, 0.80, 0.76, 1.0))),
+    # The fronts of the wooden cabinet's drawers meet a shelf or each other 6 to 13 mm before they are shut.
+    "wooden_cabinet": _cabinet(
+        Finish(WOOD, (0.58, 0.36, 0.18, 1.0), (0.70, 0.50, 0.30, 1.0), material="wood"),
+        half_front=0.0343,
+        shelf=-0.0707,
+    ),
+    "white_cabinet": _cabinet(
+        Finish((0.90, 0.90, 0.88, 1.0), (0.97, 0.97, 0.96, 1.0), (0.82, 0.80, 0.76, 1.0)),
+        half_front=0.0339,
+        shelf=-0.0625,
+    ),
     "flat_stove": _flat_stove(),
     "microwave": _microwave(),
 }
