@@ -4,7 +4,7 @@
 
 For each task the 50 stored initial states are loaded, and every fifth is held for 20 control steps without a command.
 With a folder of LIBERO's original assets the same is done there, and the positions of all movable things are compared.
-When all scenes are done, the scripted expert plays a few official placements of the tasks whose goals are `in` and `on`.
+When all scenes are done, the scripted expert plays a few official placements of tasks whose goals are `in` and `on`.
 
 Appends JSON lines to benchmarks/results/libero_tasks.jsonl, one per task for the scene and one for the expert, skips
 what has a line for these assets, and writes docs/libero_tasks.md from all lines.
@@ -186,7 +186,8 @@ Where a cell has two numbers, the second is that of LIBERO's original assets.
 
 - **states**: how many of the 50 stored initial states load. Every fifth is then held for 20 control steps without a
   command.
-- **moves**: the largest movement of a movable thing from step 10, where an episode begins, to step 20 (mm). LIBERO stores some things high above their place: at step 10 they still fall.
+- **moves**: the largest movement of a movable thing from step 10, where an episode begins, to step 20 (mm). LIBERO
+  stores some things high above their place: at step 10 they still fall.
 - **overlap**: the deepest overlap of a movable thing with anything when a state is loaded (mm).
 - **fell**: things more than 5 cm below the table's top, or the floor, at step 20.
 - **apart**: how far things are from where they are on the original assets at step 20: the median in mm, and how many

@@ -14,7 +14,7 @@ import pytest
 from hone.envs.libero import hf, scene
 from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.placements import draw_placements
-from hone.envs.libero.scene import load_scene
+from hone.envs.libero.scene import ensure_placements, load_scene
 from hone.envs.libero.suites import official_initial_states, tasks
 from hone.errors import HoneError
 from hone.types import Placement
@@ -26,7 +26,7 @@ TASK = tasks("libero_object")[0]
 
 @pytest.fixture
 def own_cache(tmp_path, monkeypatch):
-    """A cache of this test's own, and few placements, so that composing is quick."""
+    """A cache of this test's own, and small blocks of placements, so that drawing one is quick."""
     monkeypatch.setenv("HONE_CACHE", str(tmp_path))
     monkeypatch.setattr(scene, "PLACEMENT_BLOCK", 4)
     asset_pack.cache_clear()
@@ -59,7 +59,7 @@ def test_a_full_disk_leaves_no_half_entry(own_cache, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     pack = asset_pack("standin")
-    monkeypatch.setattr(np, "save", no_space)
+    monkeypatch.setattr(mujoco, "mj_saveModel", no_space)
     with pytest.raises(HoneError, match="No space left on device"):
         load_scene(TASK, pack)
     assert list((own_cache / "scenes").iterdir()) == []
@@ -108,6 +108,26 @@ def test_sampled_placements_look_like_the_stored_ones():
     assert not np.allclose(drawn[0], drawn[1])
     np.testing.assert_allclose(drawn.mean(0)[positions], stored.mean(0)[positions], atol=0.012)
     np.testing.assert_allclose(drawn.std(0)[positions], stored.std(0)[positions], atol=0.012)
+
+
+def test_a_block_of_placements_is_drawn_once_when_asked_for_and_mended(own_cache, monkeypatch):
+    pack = asset_pack("standin")
+    loaded = load_scene(TASK, pack)
+    with pytest.raises(HoneError, match="not drawn yet"):
+        loaded.initial_state(Placement("sampled", 1))
+    ensure_placements(loaded, pack, [1, 3])
+    first = loaded.initial_state(Placement("sampled", 1))
+    (stored,) = loaded.folder.glob("*placements*")
+
+    compose, composed = hf.compose, []
+    monkeypatch.setattr(hf, "compose", lambda *arguments: composed.append(1) or compose(*arguments))
+    fresh = load_scene(TASK, pack)
+    ensure_placements(fresh, pack, [0, 2])
+    assert not composed
+    stored.write_bytes(stored.read_bytes()[:200])
+    ensure_placements(load_scene(TASK, pack), pack, [1])
+    assert len(composed) == 1
+    np.testing.assert_array_equal(load_scene(TASK, pack).initial_state(Placement("sampled", 1)), first)
 
 
 def test_placements_are_refused_by_name():

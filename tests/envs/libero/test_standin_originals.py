@@ -41,9 +41,9 @@ def physics(description: bytes) -> mujoco.MjModel:
             root.remove(element)
     for parent in list(root.iter()):
         for geom in parent.findall("geom"):
-            if parent.tag == "default":
-                geom.attrib.pop("material", None)
-            elif geom.get("mesh") or geom.get("group") == "1" or geom.get("class") == "microwave":
+            geom.attrib.pop("material", None)
+            seen = geom.get("mesh") or geom.get("group") == "1" or geom.get("class") == "microwave"
+            if seen and parent.tag != "default":
                 parent.remove(geom)
     return mujoco.MjModel.from_xml_string(ET.tostring(root, encoding="unicode"))
 

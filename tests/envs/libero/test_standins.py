@@ -1,10 +1,13 @@
 """The stand-in assets: hf-libero composes every scene with them, offline, and things settle as on the originals.
 
+Here are scenes; `test_standin_originals.py` compares file by file, `test_standin_use.py` is about what tasks need.
+
 Comparisons with LIBERO's own assets need their folder in `$HONE_LIBERO_ASSETS`.
 """
 
 import errno
 import os
+import shutil
 import socket
 import struct
 import zlib
@@ -23,14 +26,25 @@ from hone.errors import HoneError
 
 NO_OP = np.array([0.0, 0, 0, 0, 0, 0, -1])
 WAIT_STEPS = 10
-TOLERANCE_M = {"libero_object": 0.002, "libero_spatial": 0.02}
+TOLERANCE_M = {"libero_object": 0.002, "libero_goal": 0.002, "libero_spatial": 0.02}
 """Difference in height after settling. On the originals a bowl dropped on the ramekin bounces aside and leans on its
 rim; on the stand-ins it nests, 1.2 cm lower. Bowls dropped into a plate's edge part a little differently."""
 
-EVERY_TASK = [(suite, index) for suite in suites.STANDIN_SUITES for index in range(10)]
-# A task of each suite; the third has a bowl in an open drawer and one on the cabinet.
-SOME_TASKS = [("libero_object", 0), ("libero_spatial", 3), ("libero_spatial", 4)]
-TASKS = [pytest.param(*task, marks=[] if task in SOME_TASKS else [pytest.mark.slow]) for task in EVERY_TASK]
+EVERY_TASK = [(task.suite, task.index) for suite in suites.SUITES for task in suites.tasks(suite)]
+# A task of each suite. libero_spatial 4: a bowl in an open drawer and one on the cabinet; libero_goal 9: bottle and
+# rack; libero_10 9: mugs and a microwave; libero_90 42: pan and shelf in a kitchen, 73: mug, book and caddy in a study.
+SOME_TASKS = [
+    ("libero_object", 0),
+    ("libero_spatial", 4),
+    ("libero_goal", 9),
+    ("libero_10", 9),
+    ("libero_90", 42),
+    ("libero_90", 73),
+]
+
+
+def marked(tasks):
+    return [pytest.param(*task, marks=[] if task in SOME_TASKS else [pytest.mark.slow]) for task in tasks]
 
 
 @pytest.fixture
@@ -68,7 +82,7 @@ def settle(env, state):
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize(("suite", "index"), TASKS)
+@pytest.mark.parametrize(("suite", "index"), marked(EVERY_TASK))
 def test_every_scene_composes_offline_and_settles(suite, index, offline):
     task = suites.task(suite, index)
     states = suites.official_initial_states(task)
@@ -76,10 +90,14 @@ def test_every_scene_composes_offline_and_settles(suite, index, offline):
     try:
         model = env.sim.model
         assert states.shape[1] == 1 + model.nq + model.nv
-        moved, speed = settle(env, states[0])
-        assert max(speed.values()) < 0.05, speed
-        # They start up to 17 cm above their place, and nothing is thrown about.
-        assert all(np.linalg.norm(shift[:2]) < 0.02 and -0.2 < shift[2] < 0.05 for shift in moved.values()), moved
+        moved, speed = settle(env, states[1])
+        for name, shift in moved.items():
+            # LIBERO stores a few groceries in the air: in its living room they still fall when an episode begins.
+            falls = task.name.startswith("LIVING_ROOM") and shift[2] < -0.2
+            assert falls or speed[name] < 0.05, (name, speed[name])
+            # The others start up to 17 cm above their place, and nothing is thrown about.
+            assert np.linalg.norm(shift[:2]) < 0.02, (name, shift)
+            assert falls or -0.2 < shift[2] < 0.05, (name, shift)
         assert not env.check_success()
     finally:
         env.close()
@@ -125,7 +143,7 @@ def test_drawers_and_knob_move_as_the_originals():
 
 
 @pytest.mark.sim
-@pytest.mark.parametrize(("suite", "index"), TASKS)
+@pytest.mark.parametrize(("suite", "index"), marked(task for task in EVERY_TASK if task[0] in TOLERANCE_M))
 def test_names_masses_and_settling_are_the_originals(suite, index, originals):
     task = suites.task(suite, index)
     states = suites.official_initial_states(task)[:3]
@@ -174,9 +192,12 @@ def test_composing_leaves_numpys_generator_and_the_environment_alone(monkeypatch
 
 
 @pytest.mark.sim
-def test_a_pack_that_lacks_a_file_is_a_clear_error():
-    with pytest.raises(HoneError, match=r"lacks .*libero_10 .*original assets"):
-        hf.compose(suites.task("libero_10", 0), standin_assets())
+def test_a_pack_that_lacks_a_file_is_a_clear_error(tmp_path):
+    pack = tmp_path / "pack"
+    shutil.copytree(standin_assets(), pack)
+    (pack / "articulated_objects/microwave.xml").unlink()
+    with pytest.raises(HoneError, match=r"lacks .*microwave\.xml.*libero_10 .*'standin' has the files of every suite"):
+        hf.compose(suites.task("libero_10", 9), pack)
     with pytest.raises(HoneError, match="no LIBERO assets in"):
         hf.compose(suites.task("libero_object", 0), Path("/nowhere"))
 

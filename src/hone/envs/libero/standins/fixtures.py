@@ -118,7 +118,7 @@ class Finish:
 def _drawer(level: str, finish: Finish, height: float, handle: float, region: float) -> Part:
     """A drawer whose front's centre is at `height`; it opens towards -y."""
     inside_low, inside_high = height - 0.0324, height + 0.0322
-    front = box((-0.1060, -0.0780, height - 0.0338), (0.1127, -0.0648, height + 0.0338))
+    front = box((-0.1060, -0.0780, height - 0.0339), (0.1127, -0.0648, height + 0.0339))
     back = box((-0.1035, 0.0872, inside_low), (0.1101, 0.0943, inside_high))
     left = box((-0.1043, -0.0704, inside_low), (-0.0995, 0.0925, inside_high))
     right = box((0.1065, -0.0704, inside_low), (0.1113, 0.0925, inside_high))
@@ -231,8 +231,12 @@ def _microwave() -> Fixture:
 
 
 ARTICULATED_OBJECTS: dict[str, Fixture] = {
-    "wooden_cabinet": _cabinet(Finish(WOOD, (0.58, 0.36, 0.18, 1.0), (0.70, 0.50, 0.30, 1.0), material="wood")),
-    "white_cabinet": _cabinet(Finish((0.90, 0.90, 0.88, 1.0), (0.97, 0.97, 0.96, 1.0), (0.82, 0.80, 0.76, 1.0))),
+    "wooden_cabinet": _cabinet(
+        Finish(WOOD, (0.58, 0.36, 0.18, 1.0), (0.70, 0.50, 0.30, 1.0), material="wood"),
+    ),
+    "white_cabinet": _cabinet(
+        Finish((0.90, 0.90, 0.88, 1.0), (0.97, 0.97, 0.96, 1.0), (0.82, 0.80, 0.76, 1.0)),
+    ),
     "flat_stove": _flat_stove(),
     "microwave": _microwave(),
 }
