@@ -5,10 +5,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from hone.cli import doctor, setup, system
+from hone.cli import checkup, doctor, setup, system
+from hone.envs.libero import golden
 from hone.errors import HoneError
+from hone.policies import SmallPolicyConfig
+from hone.types import Observation
 
 
 def test_json_is_one_object_and_all_is_well_here() -> None:
@@ -26,6 +30,9 @@ def test_json_is_one_object_and_all_is_well_here() -> None:
         "C compiler",
         "cache folder",
         "free disk",
+        "asset packs",
+        "recorded episode",
+        "stepping threads",
     } <= checks.keys()
     failed = [check for check in answer["checks"] if check["status"] == "failed"]
     assert answer["ready"] == (not failed)
@@ -155,3 +162,50 @@ def test_setup_does_nothing_twice_and_says_when_pip_fails(monkeypatch: pytest.Mo
     monkeypatch.setattr(setup.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(HoneError, match="uv pip install --no-deps hf-libero"):
         setup.run(setup.Config(force=True))
+
+
+def test_a_replay_that_departs_from_the_recording_fails() -> None:
+    recorded = golden.Golden.load().success_step
+    assert checkup.golden_episode(golden.Replay(1e-9, recorded, recorded)).status == "ok"
+    assert checkup.golden_episode(golden.Replay(1e-3, recorded, recorded)).status == "failed"
+    assert checkup.golden_episode(golden.Replay(1e-9, None, recorded)).status == "failed"
+    assert checkup.golden_episode(golden.Replay(1e-9, recorded + 9, recorded)).status == "failed"
+
+
+def test_a_second_thread_is_worth_what_was_measured() -> None:
+    assert "x1.80: faster" in checkup.stepping_threads(1000.0, 1800.0).found
+    assert "x1.00: no gain here" in checkup.stepping_threads(1000.0, 1000.0).found
+
+
+def test_without_a_simulator_the_other_lines_are_still_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "hone.cli.checkup", None)
+    (check,) = doctor.simulation()
+    assert (check.name, check.status) == ("simulation", "failed")
+
+
+def test_assets_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HONE_LIBERO_ASSETS", "/nowhere")
+    check = checkup.assets()
+    assert check.status == "failed"
+    assert "HONE_LIBERO_ASSETS" in check.todo
+
+
+def test_a_folder_without_a_policy_fails_and_episodes_are_counted(tmp_path: Path) -> None:
+    (check,) = checkup.check_policy(tmp_path, "libero_object", 0, 1, "standin")
+    assert (check.name, check.status) == ("checkpoint", "failed")
+    with pytest.raises(HoneError, match="episodes is 0"):
+        list(checkup.check_policy(tmp_path, "libero_object", 0, 0, "standin"))
+
+
+@pytest.mark.sim
+def test_a_checkpoint_is_tried_in_the_simulator(tmp_path: Path) -> None:
+    """An untrained policy that sees poses: its files are well, its episodes fail, and no convention explains it."""
+    policy = SmallPolicyConfig(inputs="state", chunk_length=30).build()
+    tokens = np.zeros((4, 3, 11), np.float32)
+    policy.fit_normalization(Observation(np.eye(4, 8, dtype=np.float32), ("",) * 4, state=tokens))
+    policy.save_pretrained(tmp_path)
+    checks = {check.name: check for check in checkup.check_policy(tmp_path, "libero_object", 0, 1, "standin")}
+    assert [name for name, check in checks.items() if check.status == "failed"] == ["episodes"]
+    assert checks["episodes"].found == "0 of 1 succeed"
+    assert "gripper sign negated" in checks
+    assert "pictures turned by 180 degrees" not in checks  # it sees none

@@ -1,7 +1,9 @@
 """Check that this machine can run Hone, and say what to do where it cannot.
 
-Nothing is assumed from version numbers alone where it can be tried: a small scene is really drawn, and a small C
-program is really built and run against MuJoCo's own library.
+Nothing is assumed from version numbers alone where it can be tried: a small scene is really drawn, a small C program is
+really built and run against MuJoCo's own library, and a recorded episode is really replayed (checkup.py).
+
+With `--checkpoint FOLDER` it checks a policy instead: which convention looks broken (see hone/evaluation/diagnosis.py).
 """
 
 from __future__ import annotations
@@ -57,6 +59,16 @@ int probe(void) { return mj_version() == mjVERSION_HEADER ? mj_version() : -1; }
 
 @dataclass(frozen=True)
 class Config:
+    checkpoint: Path | None = None
+    """Folder of a policy to check (config.json and model.safetensors), instead of this machine."""
+    suite: str = "libero_object"
+    """Benchmark suite the policy is tried on."""
+    task: int = 0
+    """Task it is tried on: one it was trained for."""
+    episodes: int = 6
+    """Episodes of each variant, from sampled placements."""
+    assets: str = "standin"
+    """Asset pack it is tried on, as in `hone eval`."""
     json: bool = False
     """Print one JSON object on standard output instead of the table."""
 
@@ -76,13 +88,16 @@ def run(config: Config) -> int:
     checks: list[Check] = []
     console = people()
     with console.status("checking"):
-        checks.extend(all_checks())
+        checks.extend(all_checks() if config.checkpoint is None else of_policy(config))
     ready = all(check.status != "failed" for check in checks)
     if config.json:
         emit_json({"ready": ready, "checks": [asdict(check) for check in checks]})
     else:
         console.print(table(checks))
-        console.print("Hone can run here." if ready else "Hone cannot run here until the failed lines are mended.")
+        if config.checkpoint is not None:
+            console.print("Nothing looks broken." if ready else "Mend the failed lines.")
+        else:
+            console.print("Hone can run here." if ready else "Hone cannot run here until the failed lines are mended.")
     return 0 if ready else 1
 
 
@@ -98,6 +113,25 @@ def all_checks() -> Iterator[Check]:
     yield cache_folder()
     yield disk()
     yield processors()
+    yield from simulation()
+
+
+def simulation() -> Iterator[Check]:
+    """What can only be tried where the simulator can be imported."""
+    try:
+        import hone.cli.checkup as checkup
+    except ImportError as error:
+        yield Check("simulation", "failed", f"cannot be imported: {error}", "mend the lines above first")
+        return
+    yield checkup.assets()
+    yield from checkup.simulation()
+
+
+def of_policy(config: Config) -> Iterator[Check]:
+    from hone.cli import checkup
+
+    assert config.checkpoint is not None
+    return checkup.check_policy(config.checkpoint, config.suite, config.task, config.episodes, config.assets)
 
 
 def table(checks: list[Check]) -> Table:
