@@ -17,7 +17,7 @@ MARGIN_M = 1e-3
 
 
 class Culling:
-    """Decides for the cameras of one model, all pictures square. Reads the poses `mj_kinematics` and `mj_camlight` left."""
+    """Decides for the cameras of one model; pictures are square. Reads what `mj_kinematics` and `mj_camlight` left."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         self._model = model

@@ -257,6 +257,8 @@ def visual_model(xml: str, physics: mujoco.MjModel, profile: RenderProfile) -> m
         _delete_unused_meshes(spec)
     if profile != "exact":
         spec.visual.quality.offsamples = 0
+    if not any(light.castshadow for light in spec.lights):
+        spec.visual.quality.shadowsize = 0  # 64 MB for every scene that is drawn, and no LIBERO light casts a shadow
     return spec.compile()
 
 
