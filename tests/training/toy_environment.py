@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -22,10 +25,13 @@ TASKS = tuple(Task("toy", i, f"task-{i}", f"go to the goal {i}") for i in range(
 
 @dataclass(frozen=True)
 class ToyConfig:
-    """`die_once` names a file: the first worker that steps placement 2 creates it and dies."""
+    """What happens to the worker that has placement 2: `trouble`, at the first step or look.
 
-    die_once: str | None = None
-    always_die: bool = False
+    With `once`, a file's name, it happens to the first such worker only, which creates the file.
+    """
+
+    trouble: Literal["crash", "kill", "stop", "crash in look", "hang in look"] | None = None
+    once: str | None = None
 
     def build(self, num_slots: int) -> ToyEnvironment:
         return ToyEnvironment(self, num_slots)
@@ -53,7 +59,7 @@ class ToyEnvironment:
     def step(self, slots: Sequence[int], chunks: np.ndarray) -> StepResult:
         taken, reached = np.zeros(len(slots), np.int32), np.zeros(len(slots), bool)
         for row, slot in enumerate(slots):
-            self._maybe_die(slot)
+            self._maybe("crash", "kill", "stop", slot=slot)
             for action in chunks[row]:
                 if self._steps[slot] == CAP:
                     break
@@ -68,6 +74,8 @@ class ToyEnvironment:
         return StepResult(taken, reached & ~diverged, truncated, diverged)
 
     def observe(self, slots: Sequence[int]) -> Observation:
+        for slot in slots:
+            self._maybe("crash in look", "hang in look", slot=slot)
         proprio = np.zeros((len(slots), 8), np.float32)
         proprio[:, 0] = self._position[list(slots)]
         return Observation(proprio, tuple(self._task[slot].instruction for slot in slots))
@@ -90,14 +98,18 @@ class ToyEnvironment:
 
     def close(self) -> None: ...
 
-    def _maybe_die(self, slot: int) -> None:
-        if self._placement[slot].index != 2:
+    def _maybe(self, *troubles: str, slot: int) -> None:
+        trouble, once = self.config.trouble, self.config.once
+        if trouble not in troubles or self._placement[slot].index != 2 or (once and Path(once).exists()):
             return
-        if self.config.always_die:
-            os._exit(1)
-        if self.config.die_once is not None and not Path(self.config.die_once).exists():
-            Path(self.config.die_once).touch()
-            os._exit(1)
+        if once is not None:
+            Path(once).touch()
+        if trouble == "hang in look":
+            time.sleep(1000)
+        elif trouble in ("kill", "stop"):
+            os.kill(os.getpid(), signal.SIGKILL if trouble == "kill" else signal.SIGSTOP)
+        else:
+            os._exit(7)
 
 
 def forward_policy(speed: float) -> BlackBoxPolicy:

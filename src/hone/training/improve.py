@@ -311,7 +311,7 @@ def decision_batch(trajectories: Sequence[Trajectory], rewards: torch.Tensor) ->
     )
     per_decision, weights = spread_over_decisions(advantages, alive, episodes)
     batch = DecisionBatch(
-        inputs=join_inputs([t.inputs for t in trajectories]),
+        inputs=join_inputs([t.inputs for t in trajectories if t.inputs is not None]),
         candidate=Candidate.cat([t.candidate for t in trajectories if t.candidate is not None]),
         old_log_prob=torch.cat([t.log_prob for t in trajectories if t.log_prob is not None]),
         advantages=per_decision,

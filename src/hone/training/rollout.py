@@ -25,6 +25,17 @@ Keep = Literal["nothing", "features", "observations"]
 """What a trajectory keeps of its decisions: enough for a policy gradient on the head alone, or on the encoder too."""
 
 
+Doing = Literal["reset", "look", "decide", "step"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A sign of life: what a rollout is about to do, and with which episodes."""
+
+    doing: Doing
+    episodes: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class EpisodeRequest:
     """One episode to run. `seed` seeds the policy's noise; `instruction` replaces the task's own (language probes)."""
@@ -86,13 +97,20 @@ def rollout(
     *,
     keep: Keep = "nothing",
     hold: Callable[[list[int]], Sequence[bool]] | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Trajectory]:
     """Run every request and yield each trajectory as its episode ends.
 
     `keep` says what is stored for a policy gradient, beside samples and log-probabilities. `hold(slots)` is called
     where an episode succeeded and says whether success outlasts a release. A diverged simulation is run once more under
     the same seed; if it diverges again the policy drove it there and the episode is a failure.
+    `on_progress` hears of every reset, look, decision and chunk before it begins.
     """
+
+    def begin(doing: Doing) -> None:
+        if on_progress is not None:
+            on_progress(Progress(doing, tuple(episode.request.episode_id for episode in running.values())))
+
     check_compatible(policy.spec, env.spec)
     waiting = deque(requests)
     running: dict[int, _Running] = {}
@@ -100,15 +118,18 @@ def rollout(
     while waiting or running:
         starting = [slot for slot in range(env.num_slots) if slot not in running][: len(waiting)]
         if starting:
-            chosen = [waiting.popleft() for _ in starting]
-            env.reset(starting, [r.task for r in chosen], [r.placement for r in chosen])
-            for slot, request in zip(starting, chosen, strict=True):
+            for slot in starting:
+                request = waiting.popleft()
                 running[slot] = _Running(request, torch_generator(request.seed))
                 states[slot] = (policy.initial_state(1) or [None])[0]
+                begin("reset")
+                env.reset([slot], [request.task], [request.placement])
 
         slots = sorted(running)
         episodes = [running[slot] for slot in slots]
+        begin("look")
         observation = _instructed(env.observe(slots), [e.request for e in episodes])
+        begin("decide")
         with torch.no_grad():  # not around the loop: whoever consumes this generator has a grad mode of their own
             features = policy.encode(observation)
             candidate = _decide(policy, features, episodes, states, slots)
@@ -120,6 +141,7 @@ def rollout(
                 episode.candidates.append(candidate[here])
                 episode.log_probs.append(log_prob[here])
 
+        begin("step")
         result = env.step(slots, candidate.chunk.numpy().astype(np.float32))
         for row, slot in enumerate(slots):
             running[slot].steps += int(result.steps[row])

@@ -41,11 +41,13 @@ def libero_root() -> Path:
     raise HoneError(f"hf-libero is not installed. Run `{INSTALL}` (`make` and `hone setup` do this).")
 
 
-def compose(task: Task, assets: Path) -> Any:
-    """hf-libero's `ControlEnv` for a task, state only, after `seed(0)` and one `reset()`.
+def compose(task: Task, assets: Path, image_size: int | None = None) -> Any:
+    """hf-libero's `ControlEnv` for a task, after `seed(0)` and one `reset()`.
 
-    `assets` is a folder in LIBERO's layout. Each call builds a new environment; NumPy's global generator, which
-    LIBERO's samplers read, is left as it was found.
+    `assets` is a folder in LIBERO's layout. State only, unless `image_size` is given: then it is an
+    `OffScreenRenderEnv`, whose observations hold both cameras' pictures, drawn after every step. It draws in whatever
+    OpenGL context is current, so let it not take turns with another renderer. Each call builds a new environment;
+    NumPy's global generator, which LIBERO's samplers read, is left as it was found.
     """
     from hone.envs.libero.suites import bddl_file  # suites reads its files through this module
 
@@ -57,14 +59,11 @@ def compose(task: Task, assets: Path) -> Any:
         with _quietly():
             libero, env_wrapper = _import_libero()
             libero._assets_path_cache = str(assets)
-            env = env_wrapper.ControlEnv(
-                bddl_file_name=str(path),
-                use_camera_obs=False,
-                has_renderer=False,
-                has_offscreen_renderer=False,
-                horizon=HORIZON,
-                ignore_done=True,
-            )
+            common = {"bddl_file_name": str(path), "horizon": HORIZON, "ignore_done": True}
+            if image_size is None:
+                env = env_wrapper.ControlEnv(**common, use_camera_obs=False, has_offscreen_renderer=False)
+            else:
+                env = env_wrapper.OffScreenRenderEnv(**common, camera_heights=image_size, camera_widths=image_size)
             env.seed(0)
             reset(env)
     except FileNotFoundError as error:

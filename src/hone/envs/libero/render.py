@@ -1,27 +1,40 @@
 """Draws the cameras of a scene. One OpenGL context per process, made when the first picture is asked for.
 
 A picture shows the bodies as they were at the simulator's last forward pass that LIBERO's observation would show
-(`look_qpos` of the slot's state), so an observation and its picture belong together. Profile `cheap` (declared in the
-protocol) draws without multisampling and reflections, the robot by its collision hulls; `exact` is LIBERO's picture.
+(`look_qpos` of the slot's state), so an observation and its picture belong together. How faithfully it is drawn is the
+`RenderProfile`, declared in the protocol; what no camera can see is left out, which changes no pixel (culling.py).
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any, Literal
 
 import mujoco
 import numpy as np
 from jaxtyping import Float64, UInt8
 
+from hone.envs.libero.culling import Culling
 from hone.envs.libero.perturb_looks import PLAIN, Look
 from hone.envs.libero.scene import RenderProfile, Scene
 from hone.errors import HoneError
 
 Orientation = Literal["upright", "opengl", "rotated_180"]
+"""`opengl`: rows from the bottom up, as robosuite returns pictures. `upright`: rows from the top down, as a person sees
+them. `rotated_180`: robosuite's picture turned by 180 degrees (`image[::-1, ::-1]`), the input of published VLAs; it is
+the upright picture mirrored left to right."""
+
+KEPT_STAGES: dict[RenderProfile, int] = {"cheap": 32, "decimated": 32, "aliased": 4, "exact": 4}
+"""Scenes kept ready to be drawn; a further one takes the place of the one drawn longest ago. docs/rendering.md has what
+one costs: a few MB where textures are small, a few hundred with LIBERO's own."""
+
+_MAX_SIZE = 512
+_NOT_DRAWN = mujoco.mjNGROUP - 1
+"""The geom group that takes what is out of view."""
 
 
 class Renderer:
-    """Pictures `[C, size, size, 3]` of any scene, one `mujoco` context per scene, kept for the next picture."""
+    """Pictures `[C, size, size, 3]` of any scene. A process needs one, whatever tasks it serves."""
 
     def __init__(self, cameras: tuple[str, ...], size: int, profile: RenderProfile, orientation: Orientation) -> None:
         self.cameras = cameras
@@ -29,23 +42,30 @@ class Renderer:
         self.profile: RenderProfile = profile
         self.orientation = orientation
         self._gl: Any = None
-        self._stages: dict[str, _Stage] = {}
+        self._stages: OrderedDict[str, _Stage] = OrderedDict()
 
     def draw(
         self, scene: Scene, qpos: Float64[np.ndarray, " nq"], size: int | None = None, look: Look = PLAIN
     ) -> UInt8[np.ndarray, "C H W 3"]:
-        size = size or self.size
         self._make_current()
-        key = str(scene.folder)
-        if key not in self._stages:
-            self._stages[key] = _Stage(scene, self.profile, self.cameras)
-        with look.worn_by(self._stages[key].model):
-            pictures = self._stages[key].draw(qpos, size, look)
+        stage = self._stage(scene)
+        with look.worn_by(stage.model):
+            pictures = stage.draw(qpos, size or self.size, look)
         if self.orientation == "upright":
             pictures = pictures[:, ::-1]
         elif self.orientation == "rotated_180":
             pictures = pictures[:, ::-1, ::-1]
         return np.ascontiguousarray(pictures)
+
+    def _stage(self, scene: Scene) -> _Stage:
+        key = str(scene.folder)
+        if key not in self._stages:
+            if len(self._stages) == KEPT_STAGES[self.profile]:
+                _, oldest = self._stages.popitem(last=False)
+                oldest.close()
+            self._stages[key] = _Stage(scene, self.profile, self.cameras)
+        self._stages.move_to_end(key)
+        return self._stages[key]
 
     def _make_current(self) -> None:
         if self._gl is None:
@@ -67,16 +87,11 @@ class Renderer:
             self._gl = None
 
 
-_MAX_SIZE = 512
-
-
 class _Stage:
     """What one scene needs to be drawn."""
 
     def __init__(self, scene: Scene, profile: RenderProfile, cameras: tuple[str, ...]) -> None:
         self.model = scene.visual_model(profile)
-        if profile == "cheap":
-            self.model.vis.quality.offsamples = 0
         self.model.vis.global_.offwidth = self.model.vis.global_.offheight = _MAX_SIZE
         self.data = mujoco.MjData(self.model)
         self.scene = mujoco.MjvScene(self.model, maxgeom=1000)
@@ -86,6 +101,8 @@ class _Stage:
         self.options.sitegroup[:] = 0
         self.context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
+        self.culling = Culling(self.model)
+        self.groups = self.model.geom_group.copy()
         self.views = []
         for name in cameras:
             camera = mujoco.MjvCamera()
@@ -101,6 +118,8 @@ class _Stage:
         viewport = mujoco.MjrRect(0, 0, size, size)
         pictures = np.empty((len(self.views), size, size, 3), np.uint8)
         for picture, view in zip(pictures, self.views, strict=True):
+            seen = self.culling.seen(self.data, view.fixedcamid)
+            self.model.geom_group[:] = np.where(seen, self.groups, _NOT_DRAWN)
             mujoco.mjv_updateScene(
                 self.model, self.data, self.options, None, view, mujoco.mjtCatBit.mjCAT_ALL, self.scene
             )

@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from hone.cache import cache_dir, write_atomically
-from hone.envs.libero import hf
+from hone.envs.libero import decimation, hf
 from hone.envs.libero.assets import AssetPack
 from hone.envs.libero.controller import RobotConstants
 from hone.envs.libero.goals import GoalProgram
@@ -44,7 +44,8 @@ PLACEMENT_BLOCK = 2048
 """Sampled placements are drawn and stored in blocks of this many seeds, each when it is first asked for."""
 
 Physics = Literal["exact", "fast"]
-RenderProfile = Literal["cheap", "exact"]
+RenderProfile = Literal["cheap", "decimated", "aliased", "exact"]
+"""How a scene is drawn, from fast to faithful; see `visual_model`."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,23 @@ class Scene:
 
     def visual_model(self, profile: RenderProfile) -> mujoco.MjModel:
         """The model pictures are drawn from; same bodies, joints and cameras as `model`."""
+        if profile == "decimated":
+            return self._decimated_model()
         return visual_model((self.folder / "scene.xml").read_text(), self.model, profile)
+
+    def _decimated_model(self) -> mujoco.MjModel:
+        """Made once (some seconds), then read from beside the scene."""
+        path = self.folder / f"decimated-{decimation.VERSION}.mjb"
+        if path.exists():
+            try:
+                return mujoco.MjModel.from_binary_path(str(path))
+            except ValueError as error:
+                log.warning("cached drawing model %s is damaged (%s); making it again", path, error)
+        model = visual_model((self.folder / "scene.xml").read_text(), self.model, "decimated")
+        content = np.empty(mujoco.mj_sizeModel(model), np.uint8)
+        mujoco.mj_saveModel(model, None, content)
+        write_atomically(path, content.tobytes())
+        return model
 
 
 def scene_key(task: Task, assets: AssetPack) -> str:
@@ -230,25 +247,44 @@ def set_physics(model: mujoco.MjModel, physics: Physics) -> mujoco.MjModel:
 
 
 def visual_model(xml: str, physics: mujoco.MjModel, profile: RenderProfile) -> mujoco.MjModel:
-    """The model to draw. `exact` is LIBERO's; `cheap` draws the robot by its collision hulls, without reflections.
+    """The model to draw.
 
-    The robot's visual meshes are 135,000 triangles and nearly all the cost of a small picture on a CPU.
+    `exact`: hf-libero's picture, with MuJoCo's four samples per pixel. `aliased`: the same with one sample.
+    `decimated`: as `aliased`, from fewer triangles and smaller textures. `cheap`: as `aliased`, the robot by its
+    collision hulls and nothing reflecting; the robot's visual meshes are 135,000 triangles, and nearly all the cost of
+    a small picture on a CPU.
     """
     spec = _spec(xml, pinned=physics)
     if profile == "cheap":
-        for body in spec.bodies:
-            colour = _ROBOT_COLOURS.get(body.name.split("_")[0])
-            if colour is None:
-                continue
-            for geom in list(body.geoms):
-                if geom.group == 1:
-                    spec.delete(geom)
-                elif geom.group == 0:
-                    geom.group, geom.material, geom.rgba = 1, "", colour
-        for material in spec.materials:
-            material.reflectance = 0.0
+        _simplify_robot(spec)
+    elif profile == "decimated":
+        full, spec = spec.compile(), _spec(xml, pinned=physics)
+        decimation.decimate(spec, full)
+        for geom in list(spec.geoms):
+            if geom.group != 1:
+                spec.delete(geom)
         _delete_unused_meshes(spec)
+    if profile != "exact":
+        spec.visual.quality.offsamples = 0
+    if not any(light.castshadow for light in spec.lights):
+        spec.visual.quality.shadowsize = 0  # 64 MB for every scene that is drawn, and no LIBERO light casts a shadow
     return spec.compile()
+
+
+def _simplify_robot(spec: Any) -> None:
+    """Draw the robot by its collision hulls, and nothing reflecting."""
+    for body in spec.bodies:
+        colour = _ROBOT_COLOURS.get(body.name.split("_")[0])
+        if colour is None:
+            continue
+        for geom in list(body.geoms):
+            if geom.group == 1:
+                spec.delete(geom)
+            elif geom.group == 0:
+                geom.group, geom.material, geom.rgba = 1, "", colour
+    for material in spec.materials:
+        material.reflectance = 0.0
+    _delete_unused_meshes(spec)
 
 
 _ROBOT_COLOURS = {
