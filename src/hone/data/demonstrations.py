@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 PLACEMENTS = range(128, 2048)
 """Sampled placements that demonstrations start from; those below are for validation."""
 UNDISTURBED = Manner()
+GOLDEN_RATIO = 0.6180339887
+RESTS = 8
+"""Movements of the fingers, at most, that are rested before."""
 ATTEMPTS = 5
 """Placements tried for one demonstration before it is given up."""
 
@@ -131,8 +134,18 @@ def _begin(request: Request, seed: int, manner: Manner) -> _Recording:
     )
     placement = Placement("sampled", int(order[request.number % len(order)]))
     keys = ("demonstration noise", request.task.suite, request.task.name, request.number, request.attempt)
-    rests = numpy_generator(seed, "demonstration rests", *keys[1:])
-    return _Recording(request, placement, numpy_generator(seed, *keys), Expert(manner.longest_rest, rests))
+    return _Recording(request, placement, numpy_generator(seed, *keys), Expert(rests(request, manner, seed)))
+
+
+def rests(request: Request, manner: Manner, seed: int) -> list[int]:
+    """How long to rest before each movement of the fingers: spread evenly over the demonstrations of a task.
+
+    Drawn independently, three demonstrations could all rest long or all hardly, and a clone of them would nearly always
+    fail or nearly always succeed. Multiples of the golden ratio fill an interval evenly, however many there are.
+    """
+    first = numpy_generator(seed, "demonstration rests", request.task.suite, request.task.name).random(RESTS)
+    spread = (first + GOLDEN_RATIO * (request.number + request.attempt)) % 1.0
+    return [int(share * (manner.longest_rest + 1)) for share in spread]
 
 
 def _again(request: Request) -> list[Request]:

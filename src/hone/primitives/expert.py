@@ -5,7 +5,7 @@ Privileged: it sees object poses. It makes demonstrations of pick-and-place task
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,7 +42,7 @@ class Manner:
     """Standard deviation, in action units, of noise added to what the robot executes; 0.1 to 0.3 are usual. The labels
     stay the expert's corrections (DART, arXiv:1703.09327), so that a clone also learns from states off the path."""
     longest_rest: int = 0
-    """Before the hand opens or closes it rests for a number of control steps drawn from 0 to this, as people do.
+    """Before the hand opens or closes it rests for up to this many control steps, as people do.
 
     A policy without memory cannot tell how long it has rested, so it learns to rest for ever with some probability.
     Demonstrations by people have such idle steps; OpenVLA (arXiv:2406.09246) filters them out of LIBERO's."""
@@ -55,10 +55,10 @@ class Manner:
 class Expert:
     """One episode of the expert: `act(facts)` gives the command of the next control step, `None` when it has ended."""
 
-    def __init__(self, longest_rest: int = 0, generator: np.random.Generator | None = None) -> None:
+    def __init__(self, rests: Sequence[int] = ()) -> None:
+        """`rests`: control steps to stand still before the first, second, … time that the hand closes or opens."""
         self._commands: Generator[Command, Facts, bool] | None = None
-        self._longest_rest = longest_rest
-        self._generator = np.random.default_rng(0) if generator is None else generator
+        self._rests = list(rests)
         self._hand, self._resting = OPEN, 0
         self._next: Command | None = None
 
@@ -67,8 +67,8 @@ class Expert:
             self._resting -= 1
         else:
             self._next = self._think(facts)
-            if self._next is not None and self._next.action[6] != self._hand:
-                self._resting = int(self._generator.integers(self._longest_rest + 1))
+            if self._next is not None and self._next.action[6] != self._hand and self._rests:
+                self._resting = self._rests.pop(0)
         if self._resting:
             return Command(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, self._hand]))
         if self._next is not None:
