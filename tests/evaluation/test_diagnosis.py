@@ -25,7 +25,7 @@ REQUESTS = [EpisodeRequest(i, TASK, Placement("sampled", i), seed=i, greedy=True
 class Lamp:
     """The lamp shines at the top left of the picture. Solved by closing the gripper for `needed` steps on end."""
 
-    def __init__(self, needed: int = 4, cap: int = 15) -> None:
+    def __init__(self, needed: int, cap: int = 15) -> None:
         self.spec, self.num_slots = Spec(image_size=8), 6
         self._needed, self._cap = needed, cap
         self._closed, self._steps = np.zeros(6, np.int32), np.zeros(6, np.int32)
@@ -56,6 +56,10 @@ class Lamp:
     render = hold = snapshot = restore = facts = close = _not_needed
 
 
+def lamp(needed: int = 4) -> Any:
+    return Lamp(needed)
+
+
 def policy(row: int = 0, column: int = 0, sign: float = 1.0, motion: float = 0.1) -> BlackBoxPolicy:
     """Closes the gripper if it sees the lamp at this corner of the picture."""
 
@@ -79,7 +83,7 @@ def failed(findings: list[Finding]) -> set[str]:
     ids=lambda value: value.name if isinstance(value, diagnosis.Variant) else "",
 )
 def test_the_convention_that_was_turned_round_is_named(broken, culprit):
-    findings = check_episodes(Lamp(), broken, REQUESTS, CAP)
+    findings = check_episodes(lamp(), broken, REQUESTS, CAP)
     assert failed(findings) == {"episodes", culprit.name}
     named = next(finding for finding in findings if finding.name == culprit.name)
     assert named.found == "6 of 6 succeed: better than as it is"
@@ -87,20 +91,20 @@ def test_the_convention_that_was_turned_round_is_named(broken, culprit):
 
 
 def test_a_policy_that_works_is_not_tried_turned():
-    findings = check_episodes(Lamp(), policy(), REQUESTS, CAP)
+    findings = check_episodes(lamp(), policy(), REQUESTS, CAP)
     assert failed(findings) == set()
     assert [finding.name for finding in findings] == ["episodes", "step cap", "action scale"]
 
 
 def test_slow_saturated_and_hopeless_policies():
-    assert failed(check_episodes(Lamp(needed=12), policy(), REQUESTS, CAP)) == {"episodes", "step cap"}
-    assert "action scale" in failed(check_episodes(Lamp(), policy(motion=1.0), REQUESTS, CAP))
-    hopeless = check_episodes(Lamp(needed=99), policy(), REQUESTS, CAP)
+    assert failed(check_episodes(lamp(needed=12), policy(), REQUESTS, CAP)) == {"episodes", "step cap"}
+    assert "action scale" in failed(check_episodes(lamp(), policy(motion=1.0), REQUESTS, CAP))
+    hopeless = check_episodes(lamp(needed=99), policy(), REQUESTS, CAP)
     assert "no single convention" in hopeless[0].todo
 
 
 def test_statistics_of_other_units_and_bad_weights_are_found():
-    module = torch.nn.Module()
+    module: Any = torch.nn.Module()
     module.normalizer, module.layer = Normalizer([0.01] * 3), torch.nn.Linear(2, 2)
     module.normalizer.fit(torch.randn(50, 3, generator=torch.Generator().manual_seed(0)))
     assert failed(check_files(module)) == set()
