@@ -154,7 +154,7 @@ def test_rests_before_the_hand_opens_or_closes():
     assert rested.status == "success"
     assert np.array_equal(rested.actions, again.actions)
     assert len(rested) > len(hurried)
-    still = ~rested.actions[:, :6].any(axis=1)
+    still = np.all(rested.actions[:, :6] == 0, axis=1)
     rests = [still[change - 7 : change + 1].sum() for change in np.flatnonzero(np.diff(rested.actions[:, 6]))]
     assert len(rests) == 2
     assert sum(rests) > 0

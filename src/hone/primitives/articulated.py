@@ -138,7 +138,7 @@ def open_drawer(facts: Facts, name: str) -> Skill:
         return handle + along * pull, rotation
 
     facts, opened = yield from _drag(facts, onwards, lambda facts: is_open(facts.joints[name]), CLOSE)
-    facts = yield from _let_go(facts, rotation, pull)
+    facts, _ = yield from _let_go(facts, rotation, pull)
     return facts, opened
 
 
@@ -161,8 +161,7 @@ def _let_go(facts: Facts, rotation: Rotation, away: Vector, steps: int = 4) -> S
     here = facts.eef.position.copy()
     for _ in range(steps):
         facts = yield Command(reach_action(facts.eef, Reach(here, rotation, here[2]), OPEN))
-    facts, _ = yield from _straight(facts, here + 0.10 * away, rotation, OPEN, tolerance=0.03)
-    return facts
+    return (yield from _straight(facts, here + 0.10 * away, rotation, OPEN, tolerance=0.03))
 
 
 def close_drawer(facts: Facts, name: str) -> Skill:

@@ -148,8 +148,9 @@ def place_aside(facts: Facts, thing: str, joint: str) -> Float64[np.ndarray, " 3
 
 def joint_of(facts: Facts, thing: str) -> str:
     """The joint that moves a region (a drawer's inside), or the only one of a fixture (a stove's knob)."""
-    if thing in facts.regions and facts.regions[thing].joint is not None:
-        return facts.regions[thing].joint
+    region = facts.regions.get(thing)
+    if region is not None and region.joint is not None:
+        return region.joint
     names = [name for name, joint in facts.joints.items() if joint.fixture == thing]
     if len(names) != 1:
         raise HoneError(f"'{thing}' has {len(names)} joints; the scripted expert needs exactly one (say which region).")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 from jaxtyping import Float64
 
@@ -41,8 +43,8 @@ def _left(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"]) -> float:
     return float(np.linalg.norm(goal[:2] - facts.objects[name].position[:2]))
 
 
-def _stroke(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"]) -> Skill:
-    """Press down and drag until the thing is there or left behind, then rise; returns the facts alone."""
+def _stroke(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"]) -> Generator[Command, Facts, Facts]:
+    """Press down and drag until the thing is there or left behind, then rise."""
     thing = facts.objects[name]
     along = (goal[:2] - thing.position[:2]) / _left(facts, name, goal)
     seat = thing.position[:2] + AHEAD_M * along

@@ -7,14 +7,20 @@ afterwards.
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import mujoco
 import numpy as np
 import pytest
 
-from hone.envs.libero import hf
+from hone.envs.libero import hf, render
 from hone.envs.libero.assets import asset_pack
-from hone.envs.libero.environment import CAMERAS, NO_OP, LiberoConfig
+from hone.envs.libero.environment import CAMERAS, NO_OP, LiberoConfig, LiberoEnvironment
+from hone.envs.libero.render import Renderer
+from hone.envs.libero.scene import RenderProfile, Scene, load_scene
 from hone.envs.libero.suites import official_initial_states
 from hone.envs.libero.suites import task as find_task
 from hone.types import Placement, Task

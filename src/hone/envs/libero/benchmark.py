@@ -86,17 +86,17 @@ def compare(
     state = scene.official_states[OFFICIAL_STATE]
     runs = {contestant: _timed(scene, contestant, actions, kind) for contestant in contestants}
     speeds: dict[Contestant, list[float]] = {contestant: [] for contestant in contestants}
-    reference_speeds, traces = [], {}
+    reference_speeds = []
     try:
         with _pinned(1):
+            _, reference = reference_trace(control_env, state, actions)
             for _ in range(rounds):
-                seconds, reference = reference_trace(control_env, state, actions)
+                seconds, _ = reference_trace(control_env, state, actions)
                 reference_speeds.append(len(actions) / seconds)
                 for contestant, run in runs.items():
                     with _pinned(contestant.threads):
                         speeds[contestant].append(run())
-        for physics in {contestant.physics for contestant in contestants}:
-            traces[physics] = trace(scene, physics, state, actions)
+        traces = {physics: trace(scene, physics, state, actions) for physics in {c.physics for c in contestants}}
     finally:
         control_env.close()
 

@@ -176,7 +176,7 @@ class LiberoEnvironment:
         led to a divergence is written down (`incidents.py`) and logged.
         """
         running = [self._slots[index] for index in slots]
-        senseless = ~np.isfinite(chunks).all(axis=(1, 2))
+        senseless = np.array([not np.isfinite(chunk).all() for chunk in chunks], bool)
         caps = np.array([self._steps(i) if i in self._ended else self._cap(i) for i in slots])
         before = np.array([self._steps(index) for index in slots])
         limits = np.where(senseless, 0, np.maximum(caps - before, 0))

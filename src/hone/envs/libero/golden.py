@@ -45,8 +45,9 @@ class Golden:
     @classmethod
     def load(cls, path: Path = PATH) -> Golden:
         data = json.loads(path.read_text())
-        arrays = {name: np.array(data.pop(name)) for name in ("start", "actions", "qpos_free")}
-        return cls(**data, **arrays)
+        for name in ("start", "actions", "qpos_free"):
+            data[name] = np.array(data[name])
+        return cls(**data)
 
     def save(self, path: Path = PATH) -> None:
         plain = {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in vars(self).items()}
