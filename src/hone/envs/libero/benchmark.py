@@ -96,7 +96,8 @@ def compare(
                 for contestant, run in runs.items():
                     with _pinned(contestant.threads):
                         speeds[contestant].append(run())
-        traces = {physics: trace(scene, physics, state, actions) for physics in {c.physics for c in contestants}}
+        profiles: set[Physics] = {contestant.physics for contestant in contestants}
+        traces = {physics: trace(scene, physics, state, actions) for physics in profiles}
     finally:
         control_env.close()
 
