@@ -177,7 +177,8 @@ def _curve(run: RunRecord) -> str:
     chart = line_chart(series, x, percent_axis(), top=_minutes_axis(run, x), title="Success against training rollouts")
     return _section(
         "Success while it practised",
-        "Sampled actions explore and therefore score lower than the greedy ones that would be deployed. "
+        "Sampled actions explore and therefore score lower than the greedy ones that would be deployed, and tasks that "
+        "fail get more of the training episodes, so that curve is no mean over tasks. "
         "Bands and bars are 95 % intervals.",
         f'<div class="chart">{chart}</div><ul class="legend">{"".join(legend)}</ul>',
     )
