@@ -1,4 +1,4 @@
-"""The engine's claims: `hone bench engine` on four tasks, both profiles, batches of 1, 8 and 32, one and two threads.
+"""The engine's claims: `hone bench engine` on four tasks, both profiles, batches of 1, 8 and 32; then two threads.
 
 Leaves one row per task, profile, actions and batch in results/engine.jsonl, and one of latencies per task.
 
@@ -14,10 +14,20 @@ import sys
 from rows import append_row
 
 
+RUNS = (
+    ("--steps", "100"),
+    ("--steps", "100", "--tasks", "libero_object:0", "--slots", "32", "--threads", "1", "2"),
+)
+
+
 def main() -> None:
-    command = [sys.executable, "-m", "hone.cli", "bench", "engine", "--threads", "1", "2", "--json", *sys.argv[1:]]
-    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    result = json.loads(printed)
+    for options in RUNS:
+        measure(*options, *sys.argv[1:])
+
+
+def measure(*options: str) -> None:
+    command = [sys.executable, "-m", "hone.cli", "bench", "engine", "--json", *options]
+    result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
     for row in result["rows"]:
         append_row("engine", {**row, "rounds": result["rounds"], "load": round(result["load"], 1)})
     for row in result["latencies"]:
