@@ -13,7 +13,6 @@ import sys
 
 from rows import append_row
 
-
 RUNS = (
     ("--steps", "100"),
     ("--steps", "100", "--tasks", "libero_object:0", "--slots", "32", "--threads", "1", "2"),
