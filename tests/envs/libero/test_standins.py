@@ -198,6 +198,9 @@ def test_a_pack_that_lacks_a_file_is_a_clear_error(tmp_path):
     (pack / "articulated_objects/microwave.xml").unlink()
     with pytest.raises(HoneError, match=r"lacks .*microwave\.xml.*libero_10 .*'standin' has the files of every suite"):
         hf.compose(suites.task("libero_10", 9), pack)
+    (pack / "textures/table-wood.png").unlink()
+    with pytest.raises(HoneError, match=r"lacks .*table-wood\.png.*or it cannot be read"):
+        hf.compose(suites.task("libero_spatial", 0), pack)
     with pytest.raises(HoneError, match="no LIBERO assets in"):
         hf.compose(suites.task("libero_object", 0), Path("/nowhere"))
 

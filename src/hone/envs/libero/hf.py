@@ -12,6 +12,7 @@ import importlib.util
 import io
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from functools import lru_cache
@@ -67,13 +68,22 @@ def compose(task: Task, assets: Path, image_size: int | None = None) -> Any:
             env.seed(0)
             reset(env)
     except FileNotFoundError as error:
-        raise HoneError(
-            f"asset pack '{assets}' lacks '{error.filename}', which {task.suite} '{task.name}' needs. "
-            "The pack 'standin' has the files of every suite; a folder of LIBERO's originals may lack some."
-        ) from error
+        raise _lacks(assets, error.filename, task) from error
+    except ValueError as error:  # how MuJoCo says that it cannot read a mesh or a texture
+        unread = re.search(rf"'?({re.escape(str(assets))}[^']*)'?", str(error))
+        if unread is None:
+            raise
+        raise _lacks(assets, unread[1], task) from error
     finally:
         np.random.set_state(generator_state)
     return env
+
+
+def _lacks(assets: Path, file: str, task: Task) -> HoneError:
+    return HoneError(
+        f"asset pack '{assets}' lacks '{file}', or it cannot be read; {task.suite} '{task.name}' needs it. "
+        "The pack 'standin' has the files of every suite; a folder of LIBERO's originals may lack some."
+    )
 
 
 def reset(control_env: Any) -> Any:
