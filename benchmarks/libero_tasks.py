@@ -170,7 +170,8 @@ def write_table(rows: list[dict[str, Any]], path: Path) -> None:
         solved = [success for key in keys for success in played.get(key) or []]
         lines.append(f"\n## {suite}\n")
         lines.append(
-            f"{len(keys)} of {len(tasks(suite))} tasks examined, {sum(scenes[key]['composes'] for key in keys)} compose; "
+            f"{len(keys)} of {len(tasks(suite))} tasks examined; "
+            f"{sum(scenes[key]['composes'] for key in keys)} of them compose; "
             f"{sum(scenes[key].get('states', 0) for key in keys)} of {50 * len(keys)} stored states load"
             + (f"; the expert solves {sum(solved)} of {len(solved)} placements.\n" if solved else ".\n")
         )
