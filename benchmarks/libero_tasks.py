@@ -169,12 +169,13 @@ def write_table(rows: list[dict[str, Any]], path: Path) -> None:
         solved = [success for key in keys for success in played.get(key) or []]
         lines.append(f"\n## {suite}\n")
         lines.append(
-            f"{sum(scenes[key]['composes'] for key in keys)} of {len(tasks(suite))} compose; "
-            f"{sum(scenes[key].get('states', 0) for key in keys)} of {50 * len(keys)} stored states load; "
-            f"the expert solves {sum(solved)} of {len(solved)} placements.\n"
+            f"{len(keys)} of {len(tasks(suite))} tasks examined; "
+            f"{sum(scenes[key]['composes'] for key in keys)} of them compose; "
+            f"{sum(scenes[key].get('states', 0) for key in keys)} of {50 * len(keys)} stored states load"
+            + (f"; the expert solves {sum(solved)} of {len(solved)} placements.\n" if solved else ".\n")
         )
         lines += [COLUMNS, "|" + "---|" * (COLUMNS.count("|") - 1)]
-        lines += [_line(scenes[key], played.get(key)) for key in keys]
+        lines += [_line(scenes[key], played.get(key, [])) for key in keys]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -207,7 +208,7 @@ def _line(row: dict[str, Any], expert: list[bool] | None) -> str:
         for key in ("moved_mm", "deepest_mm", "below_surface")
     }
     apart = f"{original['median_mm']:g}; {original['far']} of {original['things']}" if original else "-"
-    solved = f"{sum(expert)} of {len(expert)}" if expert is not None else "-"
+    solved = "-" if expert is None else f"{sum(expert)} of {len(expert)}" if expert else "not run"
     cells = (row["index"], row["task"], "yes", f"{row['states']} of 50", *pair.values(), apart, solved)
     return "| " + " | ".join(str(cell) for cell in cells) + " |"
 
