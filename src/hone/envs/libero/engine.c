@@ -63,6 +63,10 @@ static double clip(double x, double low, double high) { return x < low ? low : x
 
 // ---------------------------------------------------------------------------------------------- small linear algebra
 
+// What is smaller than this share of the largest number counts as zero. Rounding leaves a few 1e-15 of a pivot that
+// should be zero (which ones, depends on the processor); an arm that is not singular has no share below 1e-5.
+static const double SINGULAR = 1e-13;
+
 // Lower factor of the symmetric n x n matrix A (row stride `stride`). 0 if a pivot is lost to rounding.
 static int cholesky(int n, const double* A, int stride, double* L) {
   double largest = 0;
@@ -74,7 +78,7 @@ static int cholesky(int n, const double* A, int stride, double* L) {
       if (i != j) {
         L[i * n + j] = sum / L[j * n + j];
       } else {
-        if (!(sum > 1e-15 * largest)) return 0;
+        if (!(sum > SINGULAR * largest)) return 0;
         L[i * n + i] = sqrt(sum);
       }
     }
@@ -95,8 +99,8 @@ static void cholesky_solve(int n, const double* L, const double* b, double* x) {
   }
 }
 
-// x = pinv(A) b for a symmetric positive semidefinite A, by cyclic Jacobi rotations; eigenvalues below 1e-15 of the
-// largest count as zero, as in numpy.linalg.pinv. Needed only where the arm is exactly singular.
+// x = pinv(A) b for a symmetric positive semidefinite A, by cyclic Jacobi rotations. Needed only where the arm is
+// exactly singular.
 static void pinv_solve(int n, const double* A, int stride, const double* b, double* x) {
   double D[36], V[36];
   for (int i = 0; i < n; i++)
@@ -129,7 +133,7 @@ static void pinv_solve(int n, const double* A, int stride, const double* b, doub
   for (int i = 0; i < n; i++) largest = fmax(largest, D[i * n + i]);
   for (int i = 0; i < n; i++) x[i] = 0;
   for (int j = 0; j < n; j++) {
-    if (!(D[j * n + j] > 1e-15 * largest)) continue;
+    if (!(D[j * n + j] > SINGULAR * largest)) continue;
     double projection = 0;
     for (int k = 0; k < n; k++) projection += V[k * n + j] * b[k];
     for (int k = 0; k < n; k++) x[k] += V[k * n + j] * projection / D[j * n + j];
