@@ -135,6 +135,7 @@ class _Stage:
             look.add_to(self.scene)
             mujoco.mjr_render(viewport, self.scene, self.context)
             mujoco.mjr_readPixels(picture, None, viewport, self.context)
+        self.model.geom_group[:] = self.groups
         return pictures
 
     def close(self) -> None:
