@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rows import PeakMemory, append_row, finished
 
-SEEDS = (50, 51, 52, 53, 54)
+SEEDS = (60, 61, 62, 63, 64)
 KEYS = ("before", "after", "paired_difference", "probes", "minutes", "env_steps", "rollouts", "faults")
 
 

@@ -35,11 +35,11 @@ def demo_recipe(output: Path, seed: int) -> ImproveConfig:
         suite="libero_object",
         tasks=(0, 1, 2),
         demos=3,
-        manner=Manner(longest_rest=17),
+        manner=Manner(longest_rest=19),
         seed=seed,
         clone=BehaviorCloningConfig(steps=300, image_shift=4),
         groups=12,
-        iterations=24,
+        iterations=28,
         evaluate_every=4,
     )
 
