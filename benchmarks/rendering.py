@@ -1,6 +1,6 @@
 """Control steps per second with pictures: two 84-pixel cameras, looking every 8 steps, end to end, on one core.
 
-    python benchmarks/rendering.py --contestants standin-cheap-sleep original-decimated --rounds 3
+    python benchmarks/rendering.py --contestants standin-cheap-fast original-decimated --rounds 3
 
 Contestants take turns within one run, from the same official state with the same random actions. `hf-libero` draws
 after every step, as it always does. The rate counts the process's own core-seconds (all its threads), so it says what
@@ -33,7 +33,7 @@ OWN = {
     "original-exact": LiberoConfig(assets="original", render="exact"),
     "original-aliased": LiberoConfig(assets="original", render="aliased"),
     "original-decimated": LiberoConfig(assets="original", render="decimated"),
-    "standin-cheap-sleep": LiberoConfig(assets="standin", render="cheap", physics="sleep"),
+    "standin-cheap-fast": LiberoConfig(assets="standin", render="cheap", physics="fast"),
 }
 HF = "hf-libero"
 
