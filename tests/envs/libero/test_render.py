@@ -102,12 +102,12 @@ def test_exact_is_hf_liberos_picture(task: Task, assets: str, light: bool):
 def test_orientations_against_hf_liberos_raw_picture():
     """`opengl` is hf-libero's own array; the other two follow from it as published code turns it."""
     raw = hf_libero_pictures(OBJECT, "standin", 1, 1)[0]
-    turned: list[tuple[Orientation, np.ndarray]] = [
-        ("opengl", raw),
-        ("upright", raw[:, ::-1]),
-        ("rotated_180", raw[:, ::-1, ::-1]),
-    ]
-    for orientation, expected in turned:
+    turned: dict[Orientation, np.ndarray] = {
+        "opengl": raw,
+        "upright": raw[:, ::-1],
+        "rotated_180": raw[:, ::-1, ::-1],
+    }
+    for orientation, expected in turned.items():
         config = LiberoConfig(render="exact", image_orientation=orientation)
         np.testing.assert_array_equal(own_pictures(config, OBJECT, 1, 1)[0], expected)
 
@@ -201,7 +201,7 @@ except Exception:
 import numpy as np
 from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.environment import CAMERAS
-from hone.envs.libero.render import Orientation, Renderer
+from hone.envs.libero.render import Renderer
 from hone.envs.libero.scene import load_scene
 from hone.envs.libero.suites import task
 scene = load_scene(task("libero_object", 0), asset_pack("standin"))
