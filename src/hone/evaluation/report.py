@@ -123,7 +123,7 @@ def _lead(run: RunRecord, difference: Difference) -> str:
     assert run.after is not None
     card = run.after.protocol
     placements = (
-        "LIBERO's official initial states" if card.placement_kind == "official" else "freshly sampled placements"
+        "official initial states of LIBERO" if card.placement_kind == "official" else "freshly sampled placements"
     )
     tasks = "1 task" if len(card.tasks) == 1 else f"{len(card.tasks)} tasks"
     text = (
