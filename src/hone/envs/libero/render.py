@@ -28,6 +28,8 @@ KEPT_STAGES: dict[RenderProfile, int] = {"cheap": 32, "decimated": 32, "aliased"
 one costs: a few MB where textures are small, a few hundred with LIBERO's own."""
 
 _MAX_SIZE = 512
+_LIT_FROM_RAD = 0.5
+"""A stove's burner glows while its knob is turned at least this far (hf-libero's `FlatStove.turn_on`)."""
 _NOT_DRAWN = mujoco.mjNGROUP - 1
 """The geom group that takes what is out of view."""
 
@@ -95,7 +97,12 @@ class _Stage:
         self.options = mujoco.MjvOption()
         self.options.geomgroup[:] = 0
         self.options.geomgroup[1] = 1
-        self.options.sitegroup[:] = 0
+        self.model.site_rgba[:, 3] = 0.0  # as hf-libero has it; only a lit burner shows
+        self.burners = [
+            (site, self.model.joint(name.removesuffix("burner") + "button").qposadr[0])
+            for site in range(self.model.nsite)
+            if (name := self.model.site(site).name).endswith("_burner")
+        ]
         self.context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
         self.culling = Culling(self.model)
@@ -109,6 +116,8 @@ class _Stage:
 
     def draw(self, qpos: np.ndarray, size: int) -> np.ndarray:
         self.data.qpos[:] = qpos
+        for site, knob in self.burners:
+            self.model.site_rgba[site, 3] = float(qpos[knob] >= _LIT_FROM_RAD)
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
