@@ -89,7 +89,8 @@ def test_exact_is_hf_liberos_picture(task: Task, assets: str, light: bool):
     millionth of a pixel), which could move a pixel of an edge once in a great many pictures; none does here.
     """
     theirs = hf_libero_pictures(task, assets, 12, 4, light)
-    ours = own_pictures(LiberoConfig(assets=assets, render="exact", image_orientation="opengl"), task, 12, 4, light)
+    config = LiberoConfig(assets=assets, render="exact", image_orientation="opengl", stop_at_success=False)
+    ours = own_pictures(config, task, 12, 4, light)
     assert len(theirs) == len(ours) == 3
     for a, b in zip(theirs, ours, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -155,7 +156,7 @@ def test_a_decimated_scene_looks_the_same(task: Task, limit: float, tmp_path):
     (stored,) = scene.folder.glob("decimated*")
     full, few = scene.visual_model("aliased"), scene.visual_model("decimated")
     assert few.nmeshface < full.nmeshface / 4
-    assert few.ntexdata < full.ntexdata / 10
+    assert few.ntexdata < full.ntexdata / 5
     change = np.abs(made.astype(int) - first_picture(scene, "aliased")).mean(axis=(1, 2, 3))
     assert change.max() < limit
     stored.write_bytes(stored.read_bytes()[:1000])  # damaged: made again
