@@ -18,7 +18,7 @@ import pytest
 from hone.envs.libero import hf, render
 from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.environment import CAMERAS, NO_OP, LiberoConfig
-from hone.envs.libero.render import Renderer
+from hone.envs.libero.render import Orientation, Renderer
 from hone.envs.libero.scene import RenderProfile, Scene, load_scene
 from hone.envs.libero.suites import official_initial_states
 from hone.envs.libero.suites import task as find_task
@@ -102,11 +102,12 @@ def test_exact_is_hf_liberos_picture(task: Task, assets: str, light: bool):
 def test_orientations_against_hf_liberos_raw_picture():
     """`opengl` is hf-libero's own array; the other two follow from it as published code turns it."""
     raw = hf_libero_pictures(OBJECT, "standin", 1, 1)[0]
-    for orientation, expected in {
+    turned: dict[Orientation, np.ndarray] = {
         "opengl": raw,
         "upright": raw[:, ::-1],
         "rotated_180": raw[:, ::-1, ::-1],
-    }.items():
+    }
+    for orientation, expected in turned.items():
         config = LiberoConfig(render="exact", image_orientation=orientation)
         np.testing.assert_array_equal(own_pictures(config, OBJECT, 1, 1)[0], expected)
 
