@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
-
-from tyro.conf import UseAppendAction
 
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
@@ -44,11 +42,6 @@ class Config:
     """Rollout processes; 0 runs everything in this one."""
     slots: int = 16
     """Environment slots per process."""
-    perturb: UseAppendAction[tuple[str, ...]] = ()
-    """Robustness test `kind:level`, may be repeated: `--perturb camera:2 --perturb light:1`. Kinds: objects, arm,
-    camera, light, background, colours, distractors, instruction; levels 1 to 3."""
-    perturb_seed: int = 0
-    """Seed of the perturbations."""
     env: LiberoConfig = field(default_factory=LiberoConfig)
     """The environment. Images or object poses are given as the policy needs them."""
     output: Path | None = None
@@ -62,8 +55,7 @@ def run(config: Config) -> int:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
     policy = load_policy(config.policy)
-    asked = replace(config.env, perturb=config.perturb, perturb_seed=config.perturb_seed)
-    env = (asked if config.perturb else config.env).seen_by(policy.spec)
+    env = config.env.seen_by(policy.spec)
     check_compatible(policy.spec, env.spec)
     setup = Setup(
         chosen,

@@ -1,4 +1,4 @@
-"""Movements of what is hinged or slides: open and close a drawer, turn a knob, shut a door.
+"""Movements of what is hinged or slides: open and close a drawer, turn a knob.
 
 Coroutines as in skills.py. Each reads from the facts where the part's joint is and which way it goes, so one skill
 serves every cabinet. "Open" is the end of a joint's range far from zero, as in all of LIBERO's fixtures.

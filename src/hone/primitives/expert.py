@@ -1,6 +1,6 @@
 """A scripted expert: reads the goal and the scene from the facts, picks each thing and puts it where it belongs.
 
-Privileged: it sees object poses. It makes demonstrations of pick-and-place tasks (goals of `in` and `on`).
+Privileged: it sees object poses. It makes demonstrations of tasks whose goals are in `ORDER`, doors excepted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw,
 from hone.primitives.pushing import push
 from hone.primitives.skills import OPEN, Command, Skill, Target, pick, place, scene_points, target_position
 
-VERSION = "pick_place_v1"
+VERSION = "skills_v1"
 """Changes whenever the same scene would get other movements."""
 ORDER = ("open", "turnon", "in", "on", "close")
 """What the expert can make true, in the order it does so."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,3 +39,11 @@ def fresh_control_env(composed: dict[str, Any]) -> FreshControlEnv:
 @pytest.fixture
 def official_states() -> Callable[[str], np.ndarray]:
     return lambda suite: suites.official_initial_states(suites.task(suite, 0))
+
+
+@pytest.fixture
+def originals():
+    folder = os.environ.get("HONE_LIBERO_ASSETS")
+    if not folder:
+        pytest.skip("needs LIBERO's original assets: set HONE_LIBERO_ASSETS to their folder")
+    return Path(folder)

@@ -7,9 +7,7 @@ own assets in `$HONE_LIBERO_ASSETS`.
 from __future__ import annotations
 
 import itertools
-import os
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -23,14 +21,6 @@ FILES += [f"articulated_objects/{name}.xml" for name in ARTICULATED_OBJECTS]
 EXTENT_MM = 3.0
 """Most of them are within 1 mm; round walls have other corners than the originals'."""
 PLACEMENT_SITES = ("bottom_site", "top_site", "horizontal_radius_site")
-
-
-@pytest.fixture
-def originals():
-    folder = os.environ.get("HONE_LIBERO_ASSETS")
-    if not folder:
-        pytest.skip("needs LIBERO's original assets: set HONE_LIBERO_ASSETS to their folder")
-    return Path(folder)
 
 
 def physics(description: bytes) -> mujoco.MjModel:

@@ -61,14 +61,6 @@ def offline(monkeypatch):
         yield
 
 
-@pytest.fixture
-def originals():
-    folder = os.environ.get("HONE_LIBERO_ASSETS")
-    if not folder:
-        pytest.skip("needs LIBERO's original assets: set HONE_LIBERO_ASSETS to their folder")
-    return Path(folder)
-
-
 def settle(env, state):
     """Drops (m) and remaining speeds (m/s, rad/s) of every object after the waiting steps, from a stored state."""
     env.set_init_state(state)

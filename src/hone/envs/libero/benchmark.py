@@ -128,7 +128,8 @@ def compare(
 
 def trace(scene: Scene, physics: Physics, state: Float64[np.ndarray, " S"], actions: np.ndarray) -> Trace:
     """Run `actions` in the native engine, one control step a call."""
-    slot, stepper = _slot(scene, physics), build_stepper("native")
+    slot = Slot(set_physics(scene.model, physics), scene.robot, scene.goal)
+    stepper = build_stepper("native")
     slot.reset(state)
     qpos, success = [], []
     for action in actions:
@@ -156,19 +157,18 @@ def reference_trace(control_env: Any, state: np.ndarray, actions: np.ndarray) ->
 
 def latencies(task: Task, pack: AssetPack, repeats: int = 20) -> dict[str, float]:
     """Start of a cached task, reset to a stored state, snapshot + restore (medians), and memory per further slot."""
-    load_scene(task, pack)
-
-    def start() -> None:
-        scene = load_scene(task, pack)
-        Slot(scene.model, scene.robot, scene.goal).reset(state)
-
     scene = load_scene(task, pack)
     state = scene.official_states[OFFICIAL_STATE]
-    slot, stepper = _slot(scene, "exact"), build_stepper("native")
+
+    def start() -> None:
+        fresh = load_scene(task, pack)
+        Slot(fresh.model, fresh.robot, fresh.goal).reset(state)
+
+    slot, stepper = Slot(scene.model, scene.robot, scene.goal), build_stepper("native")
     slot.reset(state)
     stepper.step([slot], random_actions(20)[None], np.array([20]), stop_at_success=False)
     before = _resident_mib()
-    others = [_slot(scene, "exact") for _ in range(16)]
+    others = [Slot(scene.model, scene.robot, scene.goal) for _ in range(16)]
     for other in others:
         other.reset(state)
         stepper.step([other], random_actions(5)[None], np.array([5]), stop_at_success=False)
@@ -181,17 +181,14 @@ def latencies(task: Task, pack: AssetPack, repeats: int = 20) -> dict[str, float
     }
 
 
-def _slot(scene: Scene, physics: Physics) -> Slot:
-    return Slot(set_physics(scene.model, physics), scene.robot, scene.goal)
-
-
 def _timed(scene: Scene, contestant: Contestant, actions: np.ndarray, kind: Actions) -> Callable[[], float]:
     """A function that runs the actions in every slot and returns control steps per second.
 
     Under random actions each slot starts from an official state of its own; an expert's fit one state alone.
     """
     stepper = build_stepper("native", contestant.threads)
-    slots = [_slot(scene, contestant.physics) for _ in range(contestant.slots)]
+    model = set_physics(scene.model, contestant.physics)
+    slots = [Slot(model, scene.robot, scene.goal) for _ in range(contestant.slots)]
     states = scene.official_states
     chunks = np.broadcast_to(actions, (contestant.slots, *actions.shape))
     limits = np.full(contestant.slots, CHUNK)
@@ -227,7 +224,7 @@ def _resident_mib() -> float:
 
 @contextmanager
 def _pinned(cores: int) -> Iterator[None]:
-    """Keep this process on its first `cores` processors, where the system can."""
+    """Keep this process on its last `cores` processors, where the system can."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

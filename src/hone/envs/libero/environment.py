@@ -183,7 +183,8 @@ class LiberoEnvironment:
         result = self._stepper.step(running, chunks, limits, self.config.stop_at_success)
         result = result._replace(diverged=result.diverged | senseless)
         for row, index in enumerate(slots):
-            self._taken[index].append(chunks[row, : max(1, result.steps[row])])
+            # With the first of the actions that could not be executed: an incident ends with what went wrong.
+            self._taken[index].append(chunks[row, : result.steps[row] + int(senseless[row])])
             if result.diverged[row]:
                 what = "was given actions that are not finite" if senseless[row] else "diverged"
                 path = self._incident(index).save()
