@@ -84,7 +84,7 @@ def run(config: Config) -> int:
 
 def provenance(config: Config) -> dict[str, Any]:
     """How the episodes were made; a folder is continued only by the same."""
-    same_everywhere = ("num_threads", "engine", "assets")
+    same_everywhere = ("num_threads", "cores", "engine", "assets")
     return {
         "expert": VERSION,
         "privilege": "object poses (the expert)",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import os
 import shutil
 import subprocess
@@ -181,6 +182,32 @@ def test_slots_are_independent_bit_for_bit(slots: list[Slot]) -> None:
 
 
 @pytest.mark.sim
+def test_threads_stay_on_their_cores_and_a_fork_makes_its_own(slots: list[Slot]) -> None:
+    core = min(os.sched_getaffinity(0))
+    chunks = np.random.default_rng(0).uniform(-1, 1, (3, 2, 7))
+    starts = [slot.snapshot() for slot in slots]
+    expected = future(NativeStepper(), slots, chunks)
+    stepper = NativeStepper(2, cores=(core, core))
+
+    def again() -> bool:
+        for slot, start in zip(slots, starts, strict=True):
+            slot.restore(start)
+        return future(stepper, slots, chunks) == expected
+
+    before = set(os.listdir("/proc/self/task"))
+    assert again()
+    started = set(os.listdir("/proc/self/task")) - before
+    assert [os.sched_getaffinity(int(thread)) for thread in started] == [{core}, {core}]
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if again() else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    del stepper
+    gc.collect()
+    assert not started & set(os.listdir("/proc/self/task"))
+
+
+@pytest.mark.sim
 @pytest.mark.parametrize("engine", ENGINES)
 def test_snapshot_gives_the_same_future(engine: Engine, slots: list[Slot]) -> None:
     slot, other, _ = slots
@@ -252,6 +279,10 @@ def test_bad_input_is_named(slots: list[Slot]) -> None:
         stepper.step(slots[:1], np.zeros((2, 1, 7)), np.array([1, 1]))
     with pytest.raises(HoneError, match="num_threads"):
         NativeStepper(0)
+    with pytest.raises(HoneError, match="one for each of 2 threads"):
+        NativeStepper(2, cores=(0,))
+    with pytest.raises(HoneError, match="among"):
+        NativeStepper(1, cores=(100_000,))
 
 
 @pytest.mark.sim

@@ -4,14 +4,16 @@
 // memory layout of the NumPy dtypes there (checked when the library is loaded). Slots are independent: one thread runs a
 // slot's whole chunk, so results depend neither on the batch nor on the number of threads.
 
+#define _GNU_SOURCE  // pthread_setaffinity_np
 #include <math.h>
 #include <mujoco/mujoco.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
-enum { ARM = 7, ACTION = 7, MAX_JOINTS = 4, MAX_THREADS = 256 };
+enum { ARM = 7, ACTION = 7, MAX_JOINTS = 4 };
 
 typedef struct {
   double position[3], rotation[9], linear_velocity[3], angular_velocity[3];
@@ -379,8 +381,7 @@ typedef struct {
   atomic_int next;
 } Job;
 
-static void* work(void* argument) {
-  Job* job = argument;
+static void work(Job* job) {
   for (int i; (i = atomic_fetch_add(&job->next, 1)) < job->n;) {
     const Slot* slot = job->slots + i;
     job->steps[i] = job->success[i] = job->diverged[i] = 0;
@@ -397,20 +398,91 @@ static void* work(void* argument) {
       if (slot->state->success && job->stop_at_success) break;
     }
   }
+}
+
+// Threads that wait between calls. A fork leaves them behind, so a pool belongs to the process that made it.
+typedef struct {
+  pthread_mutex_t turn;  // held through a call: one at a time
+  pthread_mutex_t lock;  // guards what follows
+  pthread_cond_t called, finished;
+  Job* job;
+  unsigned calls;
+  int num_threads, working, closing;
+  pthread_t threads[];
+} Pool;
+
+static void* serve(void* argument) {
+  Pool* pool = argument;
+  pthread_mutex_lock(&pool->lock);
+  for (unsigned served = 0;; served++) {
+    while (pool->calls == served && !pool->closing) pthread_cond_wait(&pool->called, &pool->lock);
+    if (pool->closing) break;
+    pthread_mutex_unlock(&pool->lock);
+    work(pool->job);
+    pthread_mutex_lock(&pool->lock);
+    if (--pool->working == 0) pthread_cond_signal(&pool->finished);
+  }
+  pthread_mutex_unlock(&pool->lock);
   return NULL;
 }
 
-// Runs up to min(horizon, max_steps[i]) control steps in each of n slots on num_threads threads.
-void hone_step(const Slot* slots, const double* chunks, const int32_t* max_steps, double* scratch, int32_t n,
-               int32_t horizon, int32_t stop_at_success, int32_t scratch_size, int32_t num_threads, int32_t* steps,
+static int stay_on(pthread_t thread, int core) {
+#ifdef __linux__
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (core >= CPU_SETSIZE) return 0;
+  CPU_SET(core, &set);
+  return pthread_setaffinity_np(thread, sizeof set, &set) == 0;
+#else
+  return 0;  // no such call
+#endif
+}
+
+void hone_close_pool(Pool* pool) {
+  pthread_mutex_lock(&pool->lock);
+  pool->closing = 1;
+  pthread_cond_broadcast(&pool->called);
+  pthread_mutex_unlock(&pool->lock);
+  for (int i = 0; i < pool->num_threads; i++) pthread_join(pool->threads[i], NULL);
+  free(pool);
+}
+
+// num_threads waiting threads; thread i stays on core cores[i] unless that is negative. NULL if the system refuses.
+Pool* hone_open_pool(int32_t num_threads, const int32_t* cores) {
+  Pool* pool = calloc(1, sizeof(Pool) + (size_t)num_threads * sizeof(pthread_t));
+  if (!pool) return NULL;
+  pthread_mutex_init(&pool->turn, NULL);
+  pthread_mutex_init(&pool->lock, NULL);
+  pthread_cond_init(&pool->called, NULL);
+  pthread_cond_init(&pool->finished, NULL);
+  int refused = 0;
+  for (int i = 0; i < num_threads && !refused; i++) {
+    refused = pthread_create(pool->threads + i, NULL, serve, pool) != 0;
+    pool->num_threads += !refused;
+    if (!refused && cores[i] >= 0) refused = !stay_on(pool->threads[i], cores[i]);
+  }
+  if (!refused) return pool;
+  hone_close_pool(pool);
+  return NULL;
+}
+
+// Runs up to min(horizon, max_steps[i]) control steps in each of n slots: on the pool's threads, or without a pool on
+// this one.
+void hone_step(Pool* pool, const Slot* slots, const double* chunks, const int32_t* max_steps, double* scratch,
+               int32_t n, int32_t horizon, int32_t stop_at_success, int32_t scratch_size, int32_t* steps,
                uint8_t* success, uint8_t* diverged) {
   Job job = {slots, chunks, max_steps, scratch, n, horizon, stop_at_success, scratch_size, steps, success, diverged, 0};
-  pthread_t threads[MAX_THREADS];
-  int started = 0;
-  // This thread works too. If the system refuses a thread the others do its share.
-  while (started < num_threads - 1 && started < n - 1 && started < MAX_THREADS &&
-         pthread_create(threads + started, NULL, work, &job) == 0)
-    started++;
-  work(&job);
-  for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
+  if (!pool) {
+    work(&job);
+    return;
+  }
+  pthread_mutex_lock(&pool->turn);
+  pthread_mutex_lock(&pool->lock);
+  pool->job = &job;
+  pool->working = pool->num_threads;
+  pool->calls++;
+  pthread_cond_broadcast(&pool->called);
+  while (pool->working) pthread_cond_wait(&pool->finished, &pool->lock);
+  pthread_mutex_unlock(&pool->lock);
+  pthread_mutex_unlock(&pool->turn);
 }

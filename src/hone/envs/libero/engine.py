@@ -10,6 +10,7 @@ of both. Success is evaluated after every control step on what the last forward 
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -22,6 +23,7 @@ from hone.envs.libero import controller
 from hone.envs.libero.controller import ARM_DTYPE, ROBOT_DTYPE, RobotConstants
 from hone.envs.libero.goals import ATOM_DTYPE, BoundGoal, GoalProgram
 from hone.envs.libero.native import load_engine
+from hone.envs.libero.threads import ThreadPool, check_cores
 from hone.errors import HoneError, unknown_name
 
 Engine = Literal["native", "numpy"]
@@ -219,20 +221,31 @@ class Stepped(NamedTuple):
 
 
 class NativeStepper:
-    """Steps slots in C, on `num_threads` threads (started per call, so that processes may fork in between).
+    """Steps slots in C: on the calling thread, or on `num_threads` threads that wait between calls.
 
-    Slots are independent: neither the batch they are in nor the number of threads changes their future by a bit.
+    `cores`, if given, has a core for each thread to stay on. Slots are independent: neither the batch they are in nor
+    the number of threads changes their future by a bit.
     """
 
-    def __init__(self, num_threads: int = 1) -> None:
+    def __init__(self, num_threads: int = 1, cores: Sequence[int] = ()) -> None:
         if num_threads < 1:
             raise HoneError(f"num_threads must be at least 1, not {num_threads}.")
+        check_cores(cores, num_threads)
         self.num_threads = num_threads
+        self.cores = tuple(cores)
         self._library = load_engine()
         sizes = (ctypes.c_int64 * 5)()
         self._library.hone_sizes(sizes)
         expected = [d.itemsize for d in (ARM_DTYPE, ROBOT_DTYPE, ATOM_DTYPE, state_dtype(0), SLOT_DTYPE)]
         assert list(sizes) == expected, f"memory layouts of engine.c and NumPy differ: {list(sizes)} {expected}"
+        self._pool: ThreadPool | None = None
+
+    def _threads(self) -> ctypes.c_void_p:
+        if self.num_threads == 1 and not self.cores:
+            return ctypes.c_void_p(None)
+        if self._pool is None or self._pool.process != os.getpid():
+            self._pool = ThreadPool(self._library, self.num_threads, self.cores)
+        return self._pool.handle
 
     def step(
         self,
@@ -251,8 +264,9 @@ class NativeStepper:
         scratch = np.empty((n, 6 * max(slot.model.nv for slot in slots)))
         result = _nothing_stepped(n)
         self._library.hone_step(
+            self._threads(),
             *map(_pointer, (handles, chunks, limits, scratch)),
-            *map(ctypes.c_int32, (n, horizon, stop_at_success, scratch.shape[1], self.num_threads)),
+            *map(ctypes.c_int32, (n, horizon, stop_at_success, scratch.shape[1])),
             *map(_pointer, result),
         )
         return result
@@ -288,10 +302,10 @@ class NumpyStepper:
 Stepper = NativeStepper | NumpyStepper
 
 
-def build_stepper(engine: Engine = "native", num_threads: int = 1) -> Stepper:
+def build_stepper(engine: Engine = "native", num_threads: int = 1, cores: Sequence[int] = ()) -> Stepper:
     """`native` is compiled at first use; `numpy` is the reference: equal within rounding, several times slower."""
     if engine == "native":
-        return NativeStepper(num_threads)
+        return NativeStepper(num_threads, cores)
     if engine == "numpy":
         return NumpyStepper()
     raise unknown_name("engine", engine, ("native", "numpy"))

@@ -41,7 +41,7 @@ KEPT_STARTS = 32
 
 @dataclass(frozen=True)
 class LiberoConfig:
-    """How LIBERO is run. Everything here but `engine` and `num_threads` is part of the protocol."""
+    """How LIBERO is run. Everything here but `engine`, `num_threads` and `cores` is part of the protocol."""
 
     assets: str = "standin"
     """Asset pack: `standin`, `original` (folder in $HONE_LIBERO_ASSETS), or a folder's path."""
@@ -67,6 +67,8 @@ class LiberoConfig:
     """`native`: compiled, several times faster. `numpy`: the reference in Python, where no C compiler is at hand."""
     num_threads: int = 1
     """Stepping threads of one environment."""
+    cores: tuple[int, ...] = ()
+    """Cores on which these threads stay, one each; if none are named the system places them."""
     perturb: tuple[str, ...] = ()
     """Robustness test: perturbations as `kind:level`, `camera:2` say (kinds and levels: perturb.py)."""
     perturb_seed: int = 0
@@ -141,7 +143,7 @@ class LiberoEnvironment:
         self.num_slots = num_slots
         self.spec = config.spec
         self._assets = asset_pack(config.assets)
-        self._stepper: Stepper = build_stepper(config.engine, config.num_threads)
+        self._stepper: Stepper = build_stepper(config.engine, config.num_threads, config.cores)
         self._scenes: dict[Task, Scene] = {}
         self._readers: dict[Task, FactReader] = {}
         self._slots: dict[int, Slot] = {}
