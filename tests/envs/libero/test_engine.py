@@ -189,18 +189,18 @@ def test_threads_stay_on_their_cores_and_a_fork_makes_its_own(slots: list[Slot])
     expected = future(NativeStepper(), slots, chunks)
     stepper = NativeStepper(2, cores=(core, core))
 
-    def again() -> bool:
+    def again(stepper: NativeStepper) -> bool:
         for slot, start in zip(slots, starts, strict=True):
             slot.restore(start)
         return future(stepper, slots, chunks) == expected
 
     before = set(os.listdir("/proc/self/task"))
-    assert again()
+    assert again(stepper)
     started = set(os.listdir("/proc/self/task")) - before
     assert [os.sched_getaffinity(int(thread)) for thread in started] == [{core}, {core}]
     child = os.fork()
     if child == 0:
-        os._exit(0 if again() else 1)
+        os._exit(0 if again(stepper) else 1)
     assert os.waitpid(child, 0)[1] == 0
     del stepper
     gc.collect()
