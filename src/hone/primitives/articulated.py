@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from hone.envs.libero.facts import Box, Facts, Joint
+from hone.primitives.conditions import is_open, open_end
 from hone.primitives.grasps import (
     HAND_HALF_LENGTH_M,
     HAND_HALF_WIDTH_M,
@@ -53,20 +54,12 @@ PUSH_LEAN_DEG = (52.0, 30.0)
 """How far a hand that pushes leans back: where the drawer is shut, and where it is open."""
 TURN_LEAD_RAD = 0.5
 TURNED_ON_RAD = 0.65
-"""Beyond LIBERO's threshold of 0.5 for a stove that is on."""
-
-
-def is_open(joint: Joint) -> bool:
-    """LIBERO's condition: beyond 0.14 of a drawer's 0.16 m, 1.3 of a door's 2.09 rad."""
-    return abs(joint.position) > (0.88 if joint.kind == "slide" else 0.65) * abs(_open_end(joint))
-
-
-def _open_end(joint: Joint) -> float:
-    return max(joint.range, key=abs)
+TURNED_OFF_RAD = -0.001
+"""Beyond LIBERO's thresholds: on from 0.5, off below 0."""
 
 
 def _opening_direction(joint: Joint) -> Vector:
-    return joint.axis * np.sign(_open_end(joint))
+    return joint.axis * np.sign(open_end(joint))
 
 
 def _corners(box: Box, facts: Facts, part: str) -> Float64[np.ndarray, "8 3"]:
@@ -90,19 +83,19 @@ def _level(approach: Vector, like: Rotation) -> Rotation:
     return max(choices, key=lambda rotation: float(np.trace(rotation.T @ like)))
 
 
-def _come_to(facts: Facts, position: Vector, rotation: Rotation, gripper: float) -> Skill:
+def come_to(facts: Facts, position: Vector, rotation: Rotation, gripper: float) -> Skill:
     """Over everything on the way, then down to `position`."""
     passed = highest_between(skyline(scene_points(facts)), facts.eef.position, position)
     above = Reach(position, rotation, passed + CLEARANCE_M + HAND_RADIUS_M)
     return (yield from move(facts, lambda _: above, gripper, tolerance=0.012, turn_tolerance=0.1, max_steps=240))
 
 
-def _straight(facts: Facts, position: Vector, rotation: Rotation, gripper: float, tolerance: float = 0.006) -> Skill:
+def straight(facts: Facts, position: Vector, rotation: Rotation, gripper: float, tolerance: float = 0.006) -> Skill:
     line = Reach(position, rotation, position[2])
     return (yield from move(facts, lambda _: line, gripper, tolerance=tolerance, max_steps=120))
 
 
-def _drag(
+def drag(
     facts: Facts,
     goal: Callable[[Facts], tuple[Vector, Rotation]],
     done: Callable[[Facts], bool],
@@ -125,10 +118,10 @@ def open_drawer(facts: Facts, name: str) -> Skill:
     handle, _ = _outermost(facts, joint.part, pull)
     handle[2] += _room_needed(facts, handle, handle + BEFORE_HANDLE_M * pull)
     rotation = _level(-pull, facts.eef.rotation)
-    facts, arrived = yield from _come_to(facts, handle + BEFORE_HANDLE_M * pull, rotation, OPEN)
+    facts, arrived = yield from come_to(facts, handle + BEFORE_HANDLE_M * pull, rotation, OPEN)
     if not arrived:
         return facts, False
-    facts, arrived = yield from _straight(facts, handle, rotation, OPEN)
+    facts, arrived = yield from straight(facts, handle, rotation, OPEN)
     if not arrived:
         return facts, False
     facts = yield from close_fingers(facts, Reach(handle, rotation, handle[2]))
@@ -137,7 +130,7 @@ def open_drawer(facts: Facts, name: str) -> Skill:
         along = float((facts.eef.position - handle) @ pull) + DRAG_LEAD_M
         return handle + along * pull, rotation
 
-    facts, opened = yield from _drag(facts, onwards, lambda facts: is_open(facts.joints[name]), CLOSE)
+    facts, opened = yield from drag(facts, onwards, lambda facts: is_open(facts.joints[name]), CLOSE)
     facts, _ = yield from _let_go(facts, rotation, pull)
     return facts, opened
 
@@ -146,7 +139,7 @@ def swept_by(facts: Facts, name: str) -> Points:
     """Where an opening drawer and the hand that pulls it will be: points of the drawer, moved along its slide."""
     joint = facts.joints[name]
     drawer = skyline(point_cloud(facts.shapes[joint.part], facts.parts[joint.part]))
-    way = abs(_open_end(joint)) + BEFORE_HANDLE_M
+    way = abs(open_end(joint)) + BEFORE_HANDLE_M
     return np.concatenate([drawer + along * _opening_direction(joint) for along in np.arange(0.0, way, 0.01)])
 
 
@@ -161,7 +154,7 @@ def _let_go(facts: Facts, rotation: Rotation, away: Vector, steps: int = 4) -> S
     here = facts.eef.position.copy()
     for _ in range(steps):
         facts = yield Command(reach_action(facts.eef, Reach(here, rotation, here[2]), OPEN))
-    return (yield from _straight(facts, here + 0.10 * away, rotation, OPEN, tolerance=0.03))
+    return (yield from straight(facts, here + 0.10 * away, rotation, OPEN, tolerance=0.03))
 
 
 def close_drawer(facts: Facts, name: str) -> Skill:
@@ -174,7 +167,7 @@ def close_drawer(facts: Facts, name: str) -> Skill:
     handle, _ = _outermost(facts, joint.part, -push)
 
     def leaning(facts: Facts) -> Rotation:
-        still_open = abs(facts.joints[name].position) / abs(_open_end(joint))
+        still_open = abs(facts.joints[name].position) / abs(open_end(joint))
         lean = np.deg2rad(np.interp(still_open, (0.0, 1.0), PUSH_LEAN_DEG))
         approach = np.cos(lean) * -UP + np.sin(lean) * push
         sideways = np.cross(push, UP)
@@ -185,7 +178,7 @@ def close_drawer(facts: Facts, name: str) -> Skill:
         return point - TIP_M * rotation[:, 2]
 
     rotation = leaning(facts)
-    facts, arrived = yield from _come_to(facts, tips_at(handle - 0.06 * push, rotation), rotation, CLOSE)
+    facts, arrived = yield from come_to(facts, tips_at(handle - 0.06 * push, rotation), rotation, CLOSE)
     if not arrived:
         return facts, False
 
@@ -194,41 +187,45 @@ def close_drawer(facts: Facts, name: str) -> Skill:
         along = float((facts.eef.position - tips_at(handle, rotation)) @ push) + DRAG_LEAD_M
         return tips_at(handle + along * push, rotation), rotation
 
-    facts, closed = yield from _drag(facts, onwards, lambda facts: _pressed_shut(facts.joints[name]), CLOSE)
+    facts, closed = yield from drag(facts, onwards, lambda facts: _pressed_shut(facts.joints[name]), CLOSE)
     away = facts.eef.position - 0.08 * push
-    facts, _ = yield from _straight(facts, away, facts.eef.rotation, CLOSE, tolerance=0.03)
+    facts, _ = yield from straight(facts, away, facts.eef.rotation, CLOSE, tolerance=0.03)
     return facts, closed
 
 
 def _pressed_shut(joint: Joint) -> bool:
     """Past zero, away from the open end: LIBERO's condition for a closed drawer."""
-    return bool(joint.position * np.sign(_open_end(joint)) < -0.001)
+    return bool(joint.position * np.sign(open_end(joint)) < -0.001)
 
 
-def turn_knob(facts: Facts, name: str) -> Skill:
-    """Grasp the knob's ridge from above and turn it about its axis until the stove is on."""
+def turn_knob(facts: Facts, name: str, on: bool = True) -> Skill:
+    """Grasp the knob's ridge from above and turn it about its axis until the stove is on, or off."""
     joint = facts.joints[name]
     _, corners = _outermost(facts, joint.part, UP)
     centre = np.append(corners[:, :2].mean(0), corners[:, 2].max() - 0.012)
     across = _short_axis(corners)
     yaw = nearest_yaw(float(np.arctan2(across[1], across[0])), opening_yaw(facts.eef.rotation))
-    facts, arrived = yield from _come_to(facts, centre + 0.06 * UP, downward(yaw), OPEN)
+    facts, arrived = yield from come_to(facts, centre + 0.06 * UP, downward(yaw), OPEN)
     if not arrived:
         return facts, False
-    facts, arrived = yield from _straight(facts, centre, downward(yaw), OPEN)
+    facts, arrived = yield from straight(facts, centre, downward(yaw), OPEN)
     if not arrived:
         return facts, False
     facts = yield from close_fingers(facts, Reach(centre, downward(yaw), centre[2]))
     start, arm = facts.joints[name].position, facts.eef.position - joint.anchor
 
     def onwards(facts: Facts) -> tuple[Vector, Rotation]:
-        angle = facts.joints[name].position - start + TURN_LEAD_RAD
+        angle = facts.joints[name].position - start + (TURN_LEAD_RAD if on else -TURN_LEAD_RAD)
         turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
         return joint.anchor + turn @ arm, turn @ downward(yaw)
 
-    facts, turned = yield from _drag(facts, onwards, lambda facts: facts.joints[name].position > TURNED_ON_RAD, CLOSE)
+    def turned(facts: Facts) -> bool:
+        position = facts.joints[name].position
+        return position > TURNED_ON_RAD if on else position < TURNED_OFF_RAD
+
+    facts, done = yield from drag(facts, onwards, turned, CLOSE)
     facts, _ = yield from release(facts, opening_yaw(facts.eef.rotation))
-    return facts, turned
+    return facts, done
 
 
 def _short_axis(corners: Float64[np.ndarray, "8 3"]) -> Vector:

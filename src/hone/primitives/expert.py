@@ -1,6 +1,6 @@
-"""A scripted expert: reads the goal and the scene from the facts, picks each thing and puts it where it belongs.
+"""A scripted expert: carries a plan out, by picking each thing and putting it where it belongs.
 
-Privileged: it sees object poses. It makes demonstrations of tasks whose goals are in `ORDER`, doors excepted.
+Privileged: it sees object poses. For demonstrations its plan is the simulator's goal (`goal_plan`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,27 @@ from jaxtyping import Float64
 
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
-from hone.primitives.articulated import close_drawer, is_open, open_drawer, swept_by, turn_knob
+from hone.language.plan import Plan, Refusal, Subgoal, Verb
+from hone.primitives.articulated import close_drawer, open_drawer, swept_by, turn_knob
+from hone.primitives.conditions import held, hindrance, joint_of, reached, shut_in
+from hone.primitives.doors import close_door, open_door
 from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw, point_cloud, unlike
+from hone.primitives.places import Place, Position, place_for, turn_for
 from hone.primitives.pushing import push
-from hone.primitives.skills import OPEN, Command, Skill, Target, pick, place, scene_points, target_position
+from hone.primitives.skills import CLOSE, OPEN, Command, Reach, Skill, move, pick, place, scene_points
 
-VERSION = "skills_v1"
+VERSION = "skills_v2"
 """Changes whenever the same scene would get other movements."""
-ORDER = ("open", "turnon", "in", "on", "close")
+ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
 """What the expert can make true, in the order it does so."""
+VERB_OF: dict[str, Verb] = {
+    "open": "open",
+    "turnon": "turn_on",
+    "turnoff": "turn_off",
+    "in": "place_in",
+    "on": "place_on",
+    "close": "close",
+}
 ATTEMPTS = 4
 """Picks per thing before the expert gives up."""
 LEVEL_M = 0.03
@@ -55,8 +67,12 @@ class Manner:
 class Expert:
     """One episode of the expert: `act(facts)` gives the command of the next control step, `None` when it has ended."""
 
-    def __init__(self, rests: Sequence[int] = ()) -> None:
-        """`rests`: control steps to stand still before the first, second, … time that the hand closes or opens."""
+    def __init__(self, rests: Sequence[int] = (), plan: Plan | None = None) -> None:
+        """`rests`: control steps to stand still before the first, second, … time that the hand closes or opens.
+
+        Without a `plan` it does what the simulator's goal asks for.
+        """
+        self._plan = plan
         self._commands: Generator[Command, Facts, bool] | None = None
         self._rests = list(rests)
         self._hand, self._resting = OPEN, 0
@@ -78,52 +94,74 @@ class Expert:
     def _think(self, facts: Facts) -> Command | None:
         try:
             if self._commands is None:
-                self._commands = solve(facts)
+                self._commands = solve(facts, self._plan or goal_plan(facts))
                 return next(self._commands)
             return self._commands.send(facts)
         except StopIteration:
             return None
 
 
-def solve(facts: Facts) -> Generator[Command, Facts, bool]:
-    """Reach the goal: open and switch on, then put each thing in its place, then close; returns whether all went well.
-
-    A drawer that something is to be put in is opened first.
-    """
+def goal_plan(facts: Facts) -> Plan:
+    """The simulator's own goal as a plan: what language has to arrive at, and never looks at."""
     unsupported = [atom for atom in facts.goal if atom[0] not in ORDER]
     if unsupported:
         raise HoneError(
             f"the scripted expert cannot do {unsupported[0]} (task '{facts.task_name}'); it knows {', '.join(ORDER)}."
         )
+    subgoals: list[Subgoal] = []
+    for atom in sorted(facts.goal, key=lambda atom: ORDER.index(atom[0])):
+        if atom[0] in ("in", "on"):
+            subgoals.append(Subgoal("pick", atom[1]))
+        subgoals.append(Subgoal(VERB_OF[atom[0]], *atom[1:]))
+    return Plan(facts.task_name, tuple(subgoals), "goal")
+
+
+def solve(facts: Facts, plan: Plan) -> Generator[Command, Facts, bool]:
+    """Reach the sub-goals one after the other; returns whether all went well.
+
+    What holds already is left alone. A pick is done together with the placing that follows it. A drawer or door that
+    something is to be put behind is opened first.
+    """
     done = True
-    for row, atom in sorted(enumerate(facts.goal), key=lambda item: ORDER.index(item[1][0])):
-        if not facts.satisfied[row]:
-            facts, reached = yield from _reach(facts, atom)
-            done &= reached
+    for subgoal, following in zip(plan.subgoals, (*plan.subgoals[1:], None), strict=True):
+        joined = subgoal.verb == "pick" and following is not None and following.thing == subgoal.thing
+        if joined or reached(facts, subgoal):
+            continue
+        if (reason := hindrance(facts, subgoal)) is not None:
+            raise Refusal("unreachable", reason)
+        facts, well = yield from _reach(facts, subgoal)
+        done &= well
     return done
 
 
-def _reach(facts: Facts, atom: tuple[str, ...]) -> Skill:
-    """Make one literal of the goal true."""
-    predicate, thing = atom[0], atom[1]
-    if predicate in ("in", "on"):
-        target = atom[2]
-        joint = facts.regions[target].joint if target in facts.regions else None
-        if joint is not None and facts.joints[joint].kind == "slide" and not is_open(facts.joints[joint]):
-            if (aside := place_aside(facts, thing, joint)) is not None:
-                facts, moved = yield from _transfer(facts, thing, aside)
-                if not moved:
-                    return facts, False
-            facts, opened = yield from open_drawer(facts, joint)
-            if not opened:
+def _reach(facts: Facts, subgoal: Subgoal) -> Skill:
+    """Make one sub-goal true."""
+    verb, thing, target = subgoal.verb, subgoal.thing, subgoal.target
+    if verb == "pick":
+        return (yield from _lift(facts, thing))
+    if target is None:
+        return (yield from _operate(facts, verb, joint_of(facts, thing)))
+    if verb == "push":
+        return (yield from push(facts, thing, place_for(facts, thing, target)))
+    if isinstance(target, str) and (joint := shut_in(facts, target)) is not None:
+        if facts.joints[joint].kind == "slide" and (aside := place_aside(facts, thing, joint)) is not None:
+            facts, moved = yield from _transfer(facts, thing, aside)
+            if not moved:
                 return facts, False
-        return (yield from _transfer(facts, thing, target))
-    joint = joint_of(facts, thing)
-    if predicate == "turnon":
-        return (yield from turn_knob(facts, joint))
-    if facts.joints[joint].kind != "slide":
-        raise HoneError(f"the scripted expert cannot {predicate} '{thing}' (task '{facts.task_name}'): only drawers.")
-    return (yield from (open_drawer if predicate == "open" else close_drawer)(facts, joint))
+        facts, opened = yield from _operate(facts, "open", joint)
+        if not opened:
+            return facts, False
+    return (yield from _transfer(facts, thing, target))
+
+
+def _operate(facts: Facts, verb: Verb, joint: str) -> Skill:
+    """Open, close or turn what is on a joint."""
+    if verb in ("turn_on", "turn_off"):
+        return (yield from turn_knob(facts, joint, on=verb == "turn_on"))
+    slides = facts.joints[joint].kind == "slide"
+    if verb == "open":
+        return (yield from (open_drawer if slides else open_door)(facts, joint))
+    return (yield from (close_drawer if slides else close_door)(facts, joint))
 
 
 def place_aside(facts: Facts, thing: str, joint: str) -> Float64[np.ndarray, " 3"] | None:
@@ -146,37 +184,41 @@ def place_aside(facts: Facts, thing: str, joint: str) -> Float64[np.ndarray, " 3
     return None
 
 
-def joint_of(facts: Facts, thing: str) -> str:
-    """The joint that moves a region (a drawer's inside), or the only one of a fixture (a stove's knob)."""
-    region = facts.regions.get(thing)
-    if region is not None and region.joint is not None:
-        return region.joint
-    names = [name for name, joint in facts.joints.items() if joint.fixture == thing]
-    if len(names) != 1:
-        raise HoneError(f"'{thing}' has {len(names)} joints; the scripted expert needs exactly one (say which region).")
-    return names[0]
-
-
-def _transfer(facts: Facts, thing: str, target: Target) -> Skill:
+def _transfer(facts: Facts, thing: str, target: Place) -> Skill:
     """Pick and place, trying another grasp when one fails; push what cannot be grasped, if the place is as high."""
     tried: list[Grasp] = []
     for _ in range(ATTEMPTS):
-        grasp = choose_grasp(facts, thing, target, tried)
+        place_at = place_for(facts, thing, target)
+        grasp = choose_grasp(facts, thing, place_at, tried)
         if grasp is None:
-            goal = target_position(facts, target)
-            if tried or abs(goal[2] - facts.objects[thing].position[2]) > LEVEL_M:
+            if tried or abs(place_at[2] - facts.objects[thing].position[2]) > LEVEL_M:
                 return facts, False
-            return (yield from push(facts, thing, goal))
+            return (yield from push(facts, thing, place_at))
         tried.append(grasp)
         facts, held = yield from pick(facts, grasp)
         if held:
-            facts, placed = yield from place(facts, thing, target)
+            spot, turn = place_for(facts, thing, target), turn_for(facts, thing, target)
+            facts, placed = yield from place(facts, thing, spot, turn)
             if placed:
                 return facts, True
     return facts, False
 
 
-def choose_grasp(facts: Facts, thing: str, target: Target, tried: list[Grasp]) -> Grasp | None:
+def _lift(facts: Facts, thing: str) -> Skill:
+    """Pick a thing up and hold it: 10 cm higher than it was."""
+    above = facts.objects[thing].position + np.array([0.0, 0.0, 0.10])
+    grasp = choose_grasp(facts, thing, above, [])
+    if grasp is None:
+        return facts, False
+    facts, grasped = yield from pick(facts, grasp)
+    if not grasped:
+        return facts, False
+    high = Reach(grasp.position + np.array([0.0, 0.0, 0.10]), grasp.rotation, float(grasp.position[2]) + 0.10)
+    facts, _ = yield from move(facts, lambda _: high, CLOSE, tolerance=0.02)
+    return facts, held(facts, thing)
+
+
+def choose_grasp(facts: Facts, thing: str, place_at: Position, tried: list[Grasp]) -> Grasp | None:
     """The best grasp unlike those tried, by the coarse search or else the fine one."""
     pose = facts.objects[thing]
     cloud, others = point_cloud(facts.shapes[thing], pose), scene_points(facts, without=thing)
@@ -187,7 +229,7 @@ def choose_grasp(facts: Facts, thing: str, target: Target, tried: list[Grasp]) -
             others,
             opening_yaw(facts.eef.rotation),
             facts.base.position,
-            target_position(facts, target),
+            place_at,
             search,
         )
         for grasp in unlike(grasps, tried):

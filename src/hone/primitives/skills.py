@@ -54,8 +54,6 @@ SLIPPED_M = 0.04
 EMPTY_WIDTH_M = 0.002
 """Fingers closed to this width hold nothing (a bowl's rim is 2.6 mm thick)."""
 
-Target = str | Float64[np.ndarray, " 3"]
-"""Where a thing is to go: the name of a region, an object or a fixture, or a position of the thing's origin (m)."""
 Skill = Generator[Command, Facts, tuple[Facts, bool]]
 """Yields commands, receives facts; returns the last facts and whether it did what it should."""
 
@@ -176,18 +174,19 @@ def close_fingers(facts: Facts, reach: Reach, max_steps: int = 14) -> Generator[
     return facts
 
 
-def place(facts: Facts, name: str, target: Target) -> Skill:
-    """Carry the thing in the hand over `target`, lower it, let go and rise a little.
+def place(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"], turn: float = 0.0) -> Skill:
+    """Carry the thing in the hand until its origin is over `goal`, lower it, let go and rise a little.
+
+    On the way it is turned by `turn` (rad) about the vertical.
 
     Fails if the thing is lost on the way. It is let go just above its support, or as low as the hand gets: a basket's
     rim stops the hand before a small thing touches the basket's floor, and it drops the rest.
     """
     grip = offset_in_hand(facts, name)
-    yaw = opening_yaw(facts.eef.rotation)
+    yaw = opening_yaw(facts.eef.rotation) + turn
     others = scene_points(facts, without=name)
-    goal = target_position(facts, target)
     shape = point_cloud(facts.shapes[name], Pose(np.zeros(3), np.eye(3)))
-    support = _support(others, shape @ facts.objects[name].rotation.T, goal)
+    support = _support(others, shape @ (about_vertical(turn) @ facts.objects[name].rotation).T, goal)
     heights = skyline(others)
 
     def over_target(facts: Facts) -> Reach:
@@ -197,7 +196,7 @@ def place(facts: Facts, name: str, target: Target) -> Skill:
         position = facts.eef.position + goal - thing.position
         lowest = lowest_clear_height(others, position, yaw, facts.gripper_width_m)
         position[2] = max(support + 0.004 + hang, lowest)
-        travel = highest_between(heights, facts.eef.position, position) + CLEARANCE_M + hang
+        travel = max(highest_between(heights, facts.eef.position, position) + CLEARANCE_M + hang, float(position[2]))
         return Reach(position, downward(yaw), travel, hover=travel - position[2], near=0.025, inner=0.01)
 
     def lost(facts: Facts) -> bool:
@@ -208,6 +207,11 @@ def place(facts: Facts, name: str, target: Target) -> Skill:
     if not arrived:
         return facts, False
     return (yield from release(facts, yaw))
+
+
+def about_vertical(angle: float) -> Float64[np.ndarray, "3 3"]:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.array([[cosine, -sine, 0.0], [sine, cosine, 0.0], [0.0, 0.0, 1.0]])
 
 
 def release(facts: Facts, yaw: float, open_steps: int = 4, rise: float = 0.06) -> Skill:
@@ -231,15 +235,6 @@ def scene_points(facts: Facts, without: str | None = None) -> Points:
 def offset_in_hand(facts: Facts, name: str) -> Float64[np.ndarray, " 3"]:
     """The thing's origin in the frame of the gripper."""
     return facts.eef.rotation.T @ (facts.objects[name].position - facts.eef.position)
-
-
-def target_position(facts: Facts, target: Target) -> Float64[np.ndarray, " 3"]:
-    """The middle of a region, or the origin of an object or fixture; a position is its own."""
-    if isinstance(target, np.ndarray):
-        return target
-    if target in facts.regions:
-        return facts.regions[target].pose.position
-    return {**facts.objects, **facts.fixtures}[target].position
 
 
 def highest_between(
