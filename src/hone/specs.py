@@ -33,6 +33,8 @@ class Spec:
     image_orientation: Literal["upright", "opengl", "rotated_180"] = "upright"
     state_tokens: str = "none"
     """Layout of privileged object tokens, or 'none'."""
+    facts: bool = False
+    """Privileged: the typed truth about the scene."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -45,13 +47,15 @@ class Spec:
 def check_compatible(policy: Spec, environment: Spec) -> None:
     """Raise `SpecMismatchError` naming every field in which the policy needs what the environment does not give.
 
-    What a policy does not use (no cameras, or no state tokens) it does not constrain.
+    What a policy does not use (no cameras, no state tokens, no facts) it does not constrain.
     """
     ignored: set[str] = set()
     if not policy.cameras:
         ignored |= {"cameras", "image_size", "image_orientation"}
     if policy.state_tokens == "none":
         ignored.add("state_tokens")
+    if not policy.facts:
+        ignored.add("facts")
     differing = [
         f"{f.name}: policy {getattr(policy, f.name)!r}, environment {getattr(environment, f.name)!r}"
         for f in fields(Spec)

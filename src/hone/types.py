@@ -48,7 +48,8 @@ class Placement:
 class Observation:
     """What a policy is conditioned on, for `B` environment slots.
 
-    `state` is privileged (object poses): an image policy never sees it, and a result that used it says so.
+    `state` (object poses) and `facts` (the typed truth about each slot's scene) are privileged: an image policy never
+    sees them, and a result that used them says so.
     A `hint` is an extra sentence given to the policy during exploration, kept so that a likelihood can be recomputed.
     """
 
@@ -57,6 +58,7 @@ class Observation:
     images: UInt8[np.ndarray, "B C H W 3"] | None = None
     state: Float32[np.ndarray, "B M F"] | None = None
     hints: tuple[str, ...] | None = None
+    facts: tuple[Any, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.instructions)
@@ -67,15 +69,18 @@ class Observation:
         def part(array: Any) -> Any:
             return None if array is None else array[index]
 
-        def sentences(texts: tuple[str, ...]) -> tuple[str, ...]:
-            return texts[index] if isinstance(index, slice) else tuple(texts[i] for i in index)
+        def entries(row: tuple[Any, ...] | None) -> Any:
+            if row is None:
+                return None
+            return row[index] if isinstance(index, slice) else tuple(row[i] for i in index)
 
         return Observation(
             proprio=self.proprio[index],
-            instructions=sentences(self.instructions),
+            instructions=entries(self.instructions),
             images=part(self.images),
             state=part(self.state),
-            hints=None if self.hints is None else sentences(self.hints),
+            hints=entries(self.hints),
+            facts=entries(self.facts),
         )
 
     @staticmethod
@@ -85,15 +90,16 @@ class Observation:
         def join(arrays: Sequence[Any]) -> Any:
             return None if arrays[0] is None else np.concatenate(arrays)
 
-        def sentences(texts: Sequence[Any]) -> Any:
-            return None if texts[0] is None else tuple(sentence for text in texts for sentence in text)
+        def entries(rows: Sequence[Any]) -> Any:
+            return None if rows[0] is None else tuple(entry for row in rows for entry in row)
 
         return Observation(
             proprio=join([part.proprio for part in parts]),
-            instructions=sentences([part.instructions for part in parts]),
+            instructions=entries([part.instructions for part in parts]),
             images=join([part.images for part in parts]),
             state=join([part.state for part in parts]),
-            hints=sentences([part.hints for part in parts]),
+            hints=entries([part.hints for part in parts]),
+            facts=entries([part.facts for part in parts]),
         )
 
 

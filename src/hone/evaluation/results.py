@@ -34,6 +34,8 @@ class EpisodeResult:
     decisions: int
     """Times the policy was asked for a chunk."""
     seed: int
+    report: dict[str, Any] | None = None
+    """What the policy says of the episode: a planner's refusal, say."""
 
     @property
     def success(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from hone.evaluation.protocol import HELD_STEPS, ProtocolCard
 from hone.evaluation.results import Cost, EpisodeResult, EvaluationResult, new_result
 from hone.seeding import derive_seed
+from hone.specs import Spec
 from hone.training.rollout import EpisodeRequest, Trajectory
 from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
@@ -110,9 +111,15 @@ def protocol_card(setup: Setup, env_config: Any, policy: Any) -> ProtocolCard:
         image_orientation=spec.image_orientation,
         text_encoder=getattr(policy, "text_encoder_name", "unknown"),
         decoding=setup.decoding,
-        privilege="object poses" if spec.state_tokens != "none" else "none",
+        privilege=_privilege(spec),
         instruction=setup.instruction,
         wait_steps=env_config.wait_steps,
         seeds=(setup.seed,),
         perturbations=env_config.perturbations,
     )
+
+
+def _privilege(spec: Spec) -> str:
+    if spec.facts:
+        return "facts of the scene (poses, shapes, joints, contacts)"
+    return "object poses" if spec.state_tokens != "none" else "none"

@@ -101,6 +101,13 @@ class Candidates:
 
 
 @runtime_checkable
+class Reporting(Protocol):
+    """A row's policy state that has something to say of its episode when it has ended (plain JSON data)."""
+
+    def report(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
 class Policy(Protocol):
     """Observation in, candidate action chunks out."""
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hone.envs.base import Environment
-from hone.policies.base import Candidate, Features, Policy
+from hone.policies.base import Candidate, Features, Policy, Reporting
 from hone.seeding import torch_generator
 from hone.specs import check_compatible
 from hone.types import Observation, Placement, Status, Task
@@ -56,6 +56,7 @@ class Trajectory:
 
     `executed [D]` counts the control steps run of each decision's chunk.
     `held`: the success condition was still true after the release test (`None` where it was not asked for).
+    `report`: what the policy's state says of the episode, where it is `Reporting`.
     """
 
     request: EpisodeRequest
@@ -67,6 +68,7 @@ class Trajectory:
     log_prob: torch.Tensor | None = None
     held: bool | None = None
     fault: str | None = None
+    report: dict[str, Any] | None = None
 
     @property
     def success(self) -> bool:
@@ -156,7 +158,10 @@ def rollout(
                 waiting.append(replace(episode.request, attempt=1))
                 continue
             status: Status = "success" if result.terminated[row] else "failure"
-            yield _finish(episode, status, held.get(slot), "simulation diverged" if result.diverged[row] else None)
+            fault = "simulation diverged" if result.diverged[row] else None
+            state = states.pop(slot)
+            report = state.report() if isinstance(state, Reporting) else None
+            yield replace(_finish(episode, status, held.get(slot), fault), report=report)
 
 
 def join_inputs(parts: Sequence[Any]) -> Features | Observation:

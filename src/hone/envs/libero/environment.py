@@ -57,6 +57,8 @@ class LiberoConfig:
     """Give the policy the two camera images."""
     state_tokens: bool = False
     """Give the policy privileged object poses. Declared in every result."""
+    facts: bool = False
+    """Give the policy the privileged truth about the scene. Declared in every result."""
     wait_steps: int = 10
     """No-op steps before the policy's first look."""
     step_cap: int | None = None
@@ -105,11 +107,14 @@ class LiberoConfig:
             image_size=self.image_size,
             image_orientation=self.image_orientation,
             state_tokens=STATE_TOKENS if self.state_tokens else "none",
+            facts=self.facts,
         )
 
     def seen_by(self, policy: Spec) -> LiberoConfig:
-        """This environment, giving the images or object poses that a policy of this spec needs."""
-        return replace(self, images=bool(policy.cameras), state_tokens=policy.state_tokens != "none")
+        """This environment, giving the images, object poses or facts that a policy of this spec needs."""
+        return replace(
+            self, images=bool(policy.cameras), state_tokens=policy.state_tokens != "none", facts=policy.facts
+        )
 
     def prepare(self, tasks: Sequence[Task], placements: Sequence[Placement] = (Placement("sampled", 0),)) -> None:
         """Compose and cache the scenes of `tasks` before workers start, and draw the sampled placements asked for.
@@ -218,6 +223,7 @@ class LiberoEnvironment:
             instructions=tuple(self._perturber.instruction(self._tasks[i], self._placements[i]) for i in slots),
             images=self.render(slots) if self.config.images else None,
             state=state,
+            facts=tuple(self.facts(slots)) if self.config.facts else None,
         )
 
     def render(self, slots: Sequence[int], size: int | None = None) -> UInt8[np.ndarray, "n C H W 3"]:

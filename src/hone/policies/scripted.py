@@ -1,0 +1,145 @@
+"""Plans and movements as a policy: what `hone eval --policy skills` runs. No weights, no demonstrations, no pictures.
+
+It is told the instruction and reads the facts of the scene, which is privileged. A planner turns the instruction into
+sub-goals once, at the first look; movements carry them out, one control step per decision. Sub-goals that do not hold
+at the end are tried again, `refinements` times at most. Where the planner refuses, the robot does not move.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from hone.envs.libero.facts import Facts
+from hone.errors import unknown_name
+from hone.language.plan import Decomposer, Plan, Refusal, check_grounded
+from hone.policies.base import Candidate, Candidates, Features, LogProb, NoLikelihoodError, PolicyState
+from hone.primitives.conditions import reached
+from hone.primitives.expert import Expert, goal_plan
+from hone.specs import Spec
+from hone.types import Observation
+
+log = logging.getLogger(__name__)
+
+REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+Planner = Literal["grammar", "goal"]
+
+
+@dataclass(frozen=True)
+class Planning:
+    """How a scripted policy comes to its plan, and what it does when one fails."""
+
+    planner: Planner = "grammar"
+    """`grammar` reads the instruction; `goal` is told the simulator's own goal (an upper bound, and an ablation)."""
+    refinements: int = 1
+    """Times the sub-goals that do not hold at the end are tried again."""
+
+
+@dataclass(frozen=True)
+class FactFeatures(Features):
+    """Features of a policy that reads facts: there is nothing to encode, so the facts go along."""
+
+    facts: tuple[Facts, ...] = ()
+    instructions: tuple[str, ...] = ()
+
+
+class Pilot:
+    """One episode: plans at the first facts it is given, then moves. The policy's state of one row."""
+
+    def __init__(self, decompose: Decomposer, refinements: int) -> None:
+        self._decompose = decompose
+        self._left = refinements
+        self._expert: Expert | None = None
+        self._plan: Plan | None = None
+        self._refusal: Refusal | None = None
+        self._refined = 0
+
+    def act(self, instruction: str, facts: Facts) -> np.ndarray:
+        """The action of the next control step `[7]`; rest with the hand open once there is nothing left to do."""
+        try:
+            if self._plan is None and self._refusal is None:
+                self._plan = self._decompose(instruction, facts)
+                check_grounded(self._plan, facts)
+                self._expert = Expert(plan=self._plan)
+            while self._expert is not None:
+                command = self._expert.act(facts)
+                if command is not None:
+                    return command.action
+                self._expert = self._again(facts)
+        except Refusal as refusal:
+            log.info("'%s': %s", instruction, refusal)
+            self._refusal, self._expert = refusal, None
+        return REST
+
+    def _again(self, facts: Facts) -> Expert | None:
+        """A second try at what does not hold, while there are refinements left."""
+        assert self._plan is not None
+        missing = [s for s in self._plan.subgoals if s.verb != "pick" and not reached(facts, s)]
+        if not missing or not self._left:
+            return None
+        self._left -= 1
+        self._refined += 1
+        return Expert(plan=replace(self._plan, subgoals=tuple(missing)))
+
+    def report(self) -> dict[str, Any]:
+        refusal = None if self._refusal is None else {"reason": self._refusal.reason, "message": str(self._refusal)}
+        source = None if self._plan is None else self._plan.source
+        return {"planner": source, "refusal": refusal, "refinements": self._refined, "interventions": 0}
+
+
+@dataclass(frozen=True)
+class ScriptedPolicy:
+    """Typed skills led by a plan, behind the contract of every policy."""
+
+    planning: Planning = field(default_factory=Planning)
+    spec: Spec = Spec(cameras=(), facts=True)
+    chunk_length: int = 1
+
+    @property
+    def text_encoder_name(self) -> str:
+        return f"planner {self.planning.planner}"
+
+    def encode(self, observation: Observation) -> Features:
+        assert observation.facts is not None
+        n = len(observation)
+        nothing = torch.zeros(n, 0, 1)
+        mask = torch.ones(n, 0, dtype=torch.bool)
+        return FactFeatures(nothing, mask, torch.zeros(n, 0), 0, observation.facts, observation.instructions)
+
+    def propose(
+        self, features: Features, state: PolicyState, k: int, generators: Sequence[torch.Generator] | None
+    ) -> tuple[Candidates, PolicyState]:
+        assert isinstance(features, FactFeatures)
+        assert state is not None
+        rows = zip(state, features.instructions, features.facts, strict=True)
+        actions = np.stack([pilot.act(instruction, facts) for pilot, instruction, facts in rows])
+        samples = torch.as_tensor(actions, dtype=torch.float32)[:, None, None].repeat(1, k, 1, 1)
+        return Candidates(samples.clamp(self.spec.action_low, self.spec.action_high), samples), state
+
+    def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
+        raise NoLikelihoodError("a scripted policy cannot score actions; clone its demonstrations to train a policy.")
+
+    def initial_state(self, num_rows: int) -> PolicyState:
+        return [Pilot(decomposer(self.planning.planner), self.planning.refinements) for _ in range(num_rows)]
+
+
+def decomposer(planner: str) -> Decomposer:
+    known: dict[str, Callable[[], Decomposer]] = {"grammar": _grammar, "goal": lambda: _told}
+    if planner not in known:
+        raise unknown_name("planner", planner, known)
+    return known[planner]()
+
+
+def _grammar() -> Decomposer:
+    from hone.language.grammar import decompose
+
+    return decompose
+
+
+def _told(instruction: str, facts: Facts) -> Plan:
+    return goal_plan(facts)
