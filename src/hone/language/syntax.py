@@ -23,7 +23,9 @@ from hone.language.plan import SIDES, Refusal
 
 Action = Literal["pick", "put", "stack", "push", "open", "close", "turn_on", "turn_off"]
 Quantity = Literal["one", "both", "all"]
-Kind = Literal["on", "top", "in", "under", "near", "between", "from", "left", "right", "front", "back", "middle", "table"]
+Kind = Literal[
+    "on", "top", "in", "under", "near", "between", "from", "left", "right", "front", "back", "middle", "table"
+]
 """`top`: "on top of". `from`: on or in. `table`: at the middle of the table."""
 
 PLACING: tuple[Action, ...] = ("put", "stack", "push")
