@@ -12,10 +12,11 @@ from typing import cast
 import numpy as np
 
 from hone.envs.libero.facts import Facts
+from hone.language.lexicon import PLACING, SIDE_WORDS, Kind
 from hone.language.names import DOORS, category, is_volume, named, regions_of
 from hone.language.plan import Beside, Plan, Refusal, Side, Subgoal, Target, Verb, check_grounded, jointed_things
 from hone.language.relations import select
-from hone.language.syntax import PLACING, SIDE_WORDS, Clause, Kind, Phrase, Relation, parse
+from hone.language.syntax import Clause, Phrase, Relation, parse
 
 SOURCE = "grammar"
 REACH_M = 0.855
@@ -153,12 +154,8 @@ class _Reader:
 
     def _parts_of(self, names: Iterable[str], able: Sequence[str]) -> list[str]:
         """The names that can be moved by a joint themselves, or else their parts that can."""
-        return [
-            part
-            for name in names
-            for part in ([name] if name in able else regions_of(self._facts, name))
-            if part in able
-        ]
+        parts = (part for name in names for part in ([name] if name in able else regions_of(self._facts, name)))
+        return [part for part in parts if part in able]
 
     def _has_knob(self, name: str) -> bool:
         """LIBERO names what turns a "button"; all other joints are drawers and doors."""
@@ -173,7 +170,7 @@ class _Reader:
         """Everything the phrase can mean, after all that it says about the thing; never empty."""
         things, relations = self._called(phrase), phrase.relations
         if not things:
-            sides = [SIDE_WORDS[word] for word in phrase.words if word in SIDE_WORDS]
+            sides: list[Kind] = [SIDE_WORDS[word] for word in phrase.words if word in SIDE_WORDS]
             rest = Phrase(tuple(word for word in phrase.words if word not in SIDE_WORDS), "one", phrase.whole)
             things = self._called(rest) if sides and rest.words else []
             relations = (*(Relation(side) for side in sides), *relations)

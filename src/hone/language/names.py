@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 from hone.envs.libero.facts import Facts
-from hone.language.syntax import singular
+from hone.language.lexicon import singular
 
 SYNONYMS = {
     "letter soup": "alphabet soup",

@@ -1,4 +1,4 @@
-"""Which things stand in a spatial relation: "on the ramekin", "next to the plate", "on the left", on the facts' geometry.
+"""Which things stand in a spatial relation ("on the ramekin", "next to the plate", "on the left"), by geometry.
 
 Sides are those of somebody who faces the robot (see `Beside`): left is -y, front is +x. Lengths in metres.
 """
@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from hone.envs.libero.facts import Facts
+from hone.language.lexicon import Kind
 from hone.language.names import is_volume, regions_of
-from hone.language.syntax import Kind
 
 DIRECTIONS: dict[str, tuple[float, float]] = {
     "left": (0.0, -1.0),
@@ -70,7 +70,7 @@ def _center(facts: Facts, name: str) -> Vector:
 def _is_within(facts: Facts, thing: str, place: str, above: float) -> bool:
     """Whether the thing's origin is inside the place's extent, which is heightened by `above`."""
     (low, high), position = extent(facts, place), facts.objects[thing].position
-    return bool(np.all(position > low - [0, 0, 0.01]) and np.all(position < high + [0, 0, above]))
+    return bool(np.all(position > low - np.array([0, 0, 0.01])) and np.all(position < high + np.array([0, 0, above])))
 
 
 def _is_in(facts: Facts, thing: str, anchor: str) -> bool:
@@ -115,7 +115,7 @@ def _distance(facts: Facts, thing: str, kind: Kind, anchors: Sequence[str]) -> f
     bottom = extent(facts, thing)[0][2]
     if kind == "table":
         grounds = [extent(facts, name)[0][2] for name in facts.objects]
-        middle = facts.base.position[:2] + [TABLE_AHEAD_M, 0.0]
+        middle = facts.base.position[:2] + np.array([TABLE_AHEAD_M, 0.0])
         return float(np.linalg.norm(here - middle)) if bottom < min(grounds) + LEVEL_M else np.inf
     if kind == "between":
         if len(anchors) != 2:
@@ -152,7 +152,7 @@ def _extreme(facts: Facts, things: Sequence[str], kind: Kind) -> list[str]:
     places = np.array([_center(facts, thing)[:2] for thing in things])
     if kind == "middle":
         along = places[:, np.argmax(np.ptp(places, axis=0))]
-        order = np.argsort(along)
-        return [things[order[len(things) // 2]]] if len(things) % 2 else list(things)
+        middle = things[int(np.argsort(along)[len(things) // 2])]
+        return [middle] if len(things) % 2 else list(things)
     along = places @ np.array(DIRECTIONS[kind])
     return [thing for thing, distance in zip(things, along, strict=True) if distance > along.max() - CLEAR_M]
