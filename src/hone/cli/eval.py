@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +14,7 @@ from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.policies import load_policy
+from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
 from hone.specs import check_compatible
 from hone.training.workers import RolloutPool
 
@@ -22,8 +23,9 @@ from hone.training.workers import RolloutPool
 class Config:
     """Options of `hone eval`."""
 
-    policy: Path
-    """Folder of the policy (config.json and model.safetensors)."""
+    policy: str
+    """Folder of the policy (config.json and model.safetensors), or `skills`: a planner and scripted movements, which
+    read object poses and need no demonstrations."""
     suite: str = "libero_object"
     """Benchmark suite."""
     tasks: tuple[int, ...] = ()
@@ -38,6 +40,10 @@ class Config:
     """Language probe: what the policy is told."""
     seed: int = 0
     """Seed of a sampled decoding."""
+    step_cap: int | None = None
+    """Control steps an episode may take; by default the suite's own, which scores are compared under."""
+    planning: Planning = field(default_factory=Planning)
+    """Of a scripted policy."""
     workers: int = 2
     """Rollout processes; 0 runs everything in this one."""
     slots: int = 16
@@ -54,8 +60,10 @@ def run(config: Config) -> int:
     if config.placements < 1:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
-    policy = load_policy(config.policy)
+    policy = ScriptedPolicy(config.planning) if config.policy in SCRIPTED else load_policy(config.policy)
     env = config.env.seen_by(policy.spec)
+    if config.step_cap is not None:
+        env = replace(env, step_cap=config.step_cap)
     check_compatible(policy.spec, env.spec)
     setup = Setup(
         chosen,
@@ -79,7 +87,7 @@ def run(config: Config) -> int:
             policy,
             setup,
             lambda s: protocol_card(s, env, policy),
-            policy_name=str(config.policy),
+            policy_name=config.policy,
             on_episode=lambda trajectory: step(1),
         )
     if config.output is not None:
@@ -97,6 +105,10 @@ def run(config: Config) -> int:
             f"[{100 * summary['low']:.1f}, {100 * summary['high']:.1f}] of {summary['episodes']} episodes, "
             f"held {100 * summary['held_rate']:.1f} %, faults {summary['faults']}"
         )
+    if "refinements" in summary:
+        console.print(f"sub-goals tried again: {summary['refinements']}; plans refused: {len(summary['refusals'])}")
+        for message, count in summary["refusals"].items():
+            console.print(f"  [red]{count} x {message}[/red]", highlight=False)
     for name, value in result.protocol.describe():
         console.print(f"  [dim]{name:<22}{value}[/dim]", highlight=False)
     return 0

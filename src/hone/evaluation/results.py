@@ -5,6 +5,7 @@ An episode with status "error" is a fault of the machinery: it is counted apart 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,10 +90,23 @@ class EvaluationResult:
             **_tally(self.episodes),
             "per_task": per_task,
             "policy": self.policy,
+            **self._planning(),
             "cost": asdict(self.cost),
             "commit": self.commit,
             "protocol": self.protocol.to_json(),
             "protocol_hash": self.protocol.hash(),
+        }
+
+    def _planning(self) -> dict[str, Any]:
+        """What a planning policy says of its episodes, added up; nothing for other policies."""
+        reports = [episode.report for episode in self.episodes if episode.report is not None]
+        if not reports:
+            return {}
+        refusals = Counter(report["refusal"]["message"] for report in reports if report["refusal"] is not None)
+        return {
+            "refusals": dict(refusals),
+            "refinements": sum(report["refinements"] for report in reports),
+            "interventions": sum(report["interventions"] for report in reports),
         }
 
     def save(self, path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ from hone.types import Observation
 log = logging.getLogger(__name__)
 
 REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
+SCRIPTED = ("skills",)
 Planner = Literal["grammar", "goal"]
 
 
@@ -92,17 +93,17 @@ class Pilot:
         return {"planner": source, "refusal": refusal, "refinements": self._refined, "interventions": 0}
 
 
-@dataclass(frozen=True)
 class ScriptedPolicy:
     """Typed skills led by a plan, behind the contract of every policy."""
 
-    planning: Planning = field(default_factory=Planning)
-    spec: Spec = Spec(cameras=(), facts=True)
-    chunk_length: int = 1
+    def __init__(self, planning: Planning | None = None) -> None:
+        self.planning = planning or Planning()
+        self.spec = Spec(cameras=(), facts=True)
+        self.chunk_length = 1
 
     @property
     def text_encoder_name(self) -> str:
-        return f"planner {self.planning.planner}"
+        return f"none; plans by {self.planning.planner}"
 
     def encode(self, observation: Observation) -> Features:
         assert observation.facts is not None
