@@ -17,7 +17,6 @@ from hone.primitives.grasps import (
     HAND_HALF_LENGTH_M,
     HAND_HALF_WIDTH_M,
     TIP_M,
-    Points,
     downward,
     nearest_yaw,
     opening_yaw,
@@ -28,6 +27,7 @@ from hone.primitives.skills import (
     CLEARANCE_M,
     CLOSE,
     OPEN,
+    STALLED_STEPS,
     Command,
     Reach,
     Skill,
@@ -58,7 +58,7 @@ TURNED_OFF_RAD = -0.001
 """Beyond LIBERO's thresholds: on from 0.5, off below 0."""
 
 
-def _opening_direction(joint: Joint) -> Vector:
+def opening_direction(joint: Joint) -> Vector:
     return joint.axis * np.sign(open_end(joint))
 
 
@@ -68,7 +68,7 @@ def _corners(box: Box, facts: Facts, part: str) -> Float64[np.ndarray, "8 3"]:
     return ((signs * box.half_size) @ box.rotation.T + box.center) @ pose.rotation.T + pose.position
 
 
-def _outermost(facts: Facts, part: str, direction: Vector) -> tuple[Vector, Float64[np.ndarray, "8 3"]]:
+def outermost(facts: Facts, part: str, direction: Vector) -> tuple[Vector, Float64[np.ndarray, "8 3"]]:
     """Centre and corners of the part's box that reaches farthest along `direction`: a handle, a knob's ridge."""
     boxes = [_corners(box, facts, part) for box in facts.shapes[part]]
     corners = max(boxes, key=lambda box: float((box @ direction).max()))
@@ -102,10 +102,16 @@ def drag(
     gripper: float,
     max_steps: int = 120,
 ) -> Skill:
-    """Pull or push towards a goal that moves ahead of the part, until `done`."""
+    """Pull or push towards a goal that moves ahead of the part, until `done` or until nothing moves any more."""
+    stood_at, stalled = facts.eef.position, 0
     for _ in range(max_steps):
         if done(facts):
             return facts, True
+        if np.linalg.norm(facts.eef.position - stood_at) > 0.005:
+            stood_at, stalled = facts.eef.position, 0
+        stalled += 1
+        if stalled == STALLED_STEPS:
+            break
         position, rotation = goal(facts)
         facts = yield Command(reach_action(facts.eef, Reach(position, rotation, position[2]), gripper))
     return facts, done(facts)
@@ -114,8 +120,8 @@ def drag(
 def open_drawer(facts: Facts, name: str) -> Skill:
     """Take the handle with a level hand, pull until the joint `name` is open, let go, draw back."""
     joint = facts.joints[name]
-    pull = _opening_direction(joint)
-    handle, _ = _outermost(facts, joint.part, pull)
+    pull = opening_direction(joint)
+    handle, _ = outermost(facts, joint.part, pull)
     handle[2] += _room_needed(facts, handle, handle + BEFORE_HANDLE_M * pull)
     rotation = _level(-pull, facts.eef.rotation)
     facts, arrived = yield from come_to(facts, handle + BEFORE_HANDLE_M * pull, rotation, OPEN)
@@ -130,17 +136,14 @@ def open_drawer(facts: Facts, name: str) -> Skill:
         along = float((facts.eef.position - handle) @ pull) + DRAG_LEAD_M
         return handle + along * pull, rotation
 
-    facts, opened = yield from drag(facts, onwards, lambda facts: is_open(facts.joints[name]), CLOSE)
+    facts, _ = yield from drag(facts, onwards, lambda facts: _wide_open(facts.joints[name]), CLOSE)
     facts, _ = yield from _let_go(facts, rotation, pull)
-    return facts, opened
+    return facts, is_open(facts.joints[name])
 
 
-def swept_by(facts: Facts, name: str) -> Points:
-    """Where an opening drawer and the hand that pulls it will be: points of the drawer, moved along its slide."""
-    joint = facts.joints[name]
-    drawer = skyline(point_cloud(facts.shapes[joint.part], facts.parts[joint.part]))
-    way = abs(open_end(joint)) + BEFORE_HANDLE_M
-    return np.concatenate([drawer + along * _opening_direction(joint) for along in np.arange(0.0, way, 0.01)])
+def _wide_open(joint: Joint) -> bool:
+    """So far that a thing laid in may push it back a little."""
+    return abs(joint.position) > 0.94 * abs(open_end(joint))
 
 
 def _room_needed(facts: Facts, handle: Vector, before: Vector) -> float:
@@ -163,8 +166,8 @@ def close_drawer(facts: Facts, name: str) -> Skill:
     The hand leans back more and more: at first something may stand behind it, at last the drawer above is in its way.
     """
     joint = facts.joints[name]
-    push = -_opening_direction(joint)
-    handle, _ = _outermost(facts, joint.part, -push)
+    push = -opening_direction(joint)
+    handle, _ = outermost(facts, joint.part, -push)
 
     def leaning(facts: Facts) -> Rotation:
         still_open = abs(facts.joints[name].position) / abs(open_end(joint))
@@ -201,7 +204,7 @@ def _pressed_shut(joint: Joint) -> bool:
 def turn_knob(facts: Facts, name: str, on: bool = True) -> Skill:
     """Grasp the knob's ridge from above and turn it about its axis until the stove is on, or off."""
     joint = facts.joints[name]
-    _, corners = _outermost(facts, joint.part, UP)
+    _, corners = outermost(facts, joint.part, UP)
     centre = np.append(corners[:, :2].mean(0), corners[:, 2].max() - 0.012)
     across = _short_axis(corners)
     yaw = nearest_yaw(float(np.arctan2(across[1], across[0])), opening_yaw(facts.eef.rotation))

@@ -20,6 +20,8 @@ ON_RADIUS_M = 0.03
 ABOVE_REGION_M = 0.10
 CEILING_M = 0.05
 """Lowest height above a region's middle of what closes it from above."""
+WIDE_ENOUGH = 0.6
+"""Share of a drawer's or door's way from which on things can be put in."""
 ARRIVED_M = 0.03
 GAP_M = 0.03
 """Between a thing and the one it is put beside."""
@@ -29,8 +31,8 @@ SIDES = {"left": (0.0, -1.0), "right": (0.0, 1.0), "front": (1.0, 0.0), "back": 
 
 
 def is_open(joint: Joint) -> bool:
-    """LIBERO's condition: beyond 0.14 of a drawer's 0.16 m, 1.3 of a door's 2.09 rad."""
-    return abs(joint.position) > (0.88 if joint.kind == "slide" else 0.65) * abs(open_end(joint))
+    """LIBERO's condition: beyond 0.14 of a drawer's 0.16 m, 1.3 of a door's 2.094 rad."""
+    return abs(joint.position) > (0.875 if joint.kind == "slide" else 0.621) * abs(open_end(joint))
 
 
 def is_closed(joint: Joint) -> bool:
@@ -69,7 +71,10 @@ def shut_in(facts: Facts, target: str) -> str | None:
     if joint is None and region.parent in facts.fixtures and _has_ceiling(facts, region):
         doors = [n for n, j in facts.joints.items() if j.fixture == region.parent and j.kind == "hinge"]
         joint = doors[0] if doors else None
-    return None if joint is None or is_open(facts.joints[joint]) else joint
+    if joint is None:
+        return None
+    opened = abs(facts.joints[joint].position) / abs(open_end(facts.joints[joint]))
+    return joint if opened < WIDE_ENOUGH else None
 
 
 def _has_ceiling(facts: Facts, region: Region) -> bool:

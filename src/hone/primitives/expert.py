@@ -13,19 +13,20 @@ from jaxtyping import Float64
 
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
-from hone.language.plan import Plan, Refusal, Subgoal, Verb
-from hone.primitives.articulated import close_drawer, open_drawer, swept_by, turn_knob
+from hone.language.plan import Plan, Refusal, Subgoal, Target, Verb
+from hone.primitives.articulated import close_drawer, open_drawer, turn_knob
+from hone.primitives.clearing import free_place, in_the_way
 from hone.primitives.conditions import held, hindrance, joint_of, reached, shut_in
 from hone.primitives.doors import close_door, open_door
 from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw, point_cloud, unlike
-from hone.primitives.places import Place, Position, place_for, turn_for
+from hone.primitives.places import Place, Position, Share, place_for, spot_for
 from hone.primitives.pushing import push
 from hone.primitives.skills import CLOSE, OPEN, Command, Reach, Skill, move, pick, place, scene_points
 
 VERSION = "skills_v2"
 """Changes whenever the same scene would get other movements."""
 ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
-"""What the expert can make true, in the order it does so."""
+"""What the expert can make true, in the order it does so; but what nothing is put into is closed first."""
 VERB_OF: dict[str, Verb] = {
     "open": "open",
     "turnon": "turn_on",
@@ -38,10 +39,6 @@ ATTEMPTS = 4
 """Picks per thing before the expert gives up."""
 LEVEL_M = 0.03
 """Places that differ less in height are on one level."""
-ROOM_M = 0.02
-"""Least distance from the path of a drawer at which a thing may stay."""
-FARTHEST_M = 0.75
-"""From the robot's foot: where a thing may be put aside."""
 SEARCHES = (GraspSearch(), GraspSearch(grid=0.005, yaws=24, margin=0.001))
 """The second, finer and tighter, only where the first finds nothing: a bowl between the walls of a drawer."""
 
@@ -109,7 +106,9 @@ def goal_plan(facts: Facts) -> Plan:
             f"the scripted expert cannot do {unsupported[0]} (task '{facts.task_name}'); it knows {', '.join(ORDER)}."
         )
     subgoals: list[Subgoal] = []
-    for atom in sorted(facts.goal, key=lambda atom: ORDER.index(atom[0])):
+    filled = {atom[2] for atom in facts.goal if len(atom) == 3}
+    aloof = [atom for atom in facts.goal if atom[0] == "close" and atom[1] not in filled]
+    for atom in sorted(facts.goal, key=lambda atom: -1 if atom in aloof else ORDER.index(atom[0])):
         if atom[0] in ("in", "on"):
             subgoals.append(Subgoal("pick", atom[1]))
         subgoals.append(Subgoal(VERB_OF[atom[0]], *atom[1:]))
@@ -123,72 +122,74 @@ def solve(facts: Facts, plan: Plan) -> Generator[Command, Facts, bool]:
     something is to be put behind is opened first.
     """
     done = True
-    for subgoal, following in zip(plan.subgoals, (*plan.subgoals[1:], None), strict=True):
+    shares = _shares(plan)
+    for number, subgoal in enumerate(plan.subgoals):
+        rest = plan.subgoals[number + 1 :]
+        following = rest[0] if rest else None
         joined = subgoal.verb == "pick" and following is not None and following.thing == subgoal.thing
         if joined or reached(facts, subgoal):
             continue
         if (reason := hindrance(facts, subgoal)) is not None:
             raise Refusal("unreachable", reason)
-        facts, well = yield from _reach(facts, subgoal)
+        later = [s.thing for s in rest if s.target is not None]
+        facts, well = yield from _reach(facts, subgoal, later, shares.get(subgoal))
         done &= well
     return done
 
 
-def _reach(facts: Facts, subgoal: Subgoal) -> Skill:
-    """Make one sub-goal true."""
+def _shares(plan: Plan) -> dict[Subgoal, Share]:
+    """What is put on a surface gets a share of it; what goes into a vessel is let fall in its middle."""
+    together: dict[Target, list[Subgoal]] = {}
+    for subgoal in plan.subgoals:
+        if subgoal.verb == "place_on" and subgoal.target is not None:
+            together.setdefault(subgoal.target, []).append(subgoal)
+    return {subgoal: Share(number, len(group)) for group in together.values() for number, subgoal in enumerate(group)}
+
+
+def _reach(facts: Facts, subgoal: Subgoal, later: Sequence[str], share: Share | None) -> Skill:
+    """Make one sub-goal true; `later` are things that will be moved after it."""
     verb, thing, target = subgoal.verb, subgoal.thing, subgoal.target
     if verb == "pick":
         return (yield from _lift(facts, thing))
     if target is None:
-        return (yield from _operate(facts, verb, joint_of(facts, thing)))
+        return (yield from _operate(facts, verb, joint_of(facts, thing), later))
     if verb == "push":
         return (yield from push(facts, thing, place_for(facts, thing, target)))
     if isinstance(target, str) and (joint := shut_in(facts, target)) is not None:
-        if facts.joints[joint].kind == "slide" and (aside := place_aside(facts, thing, joint)) is not None:
-            facts, moved = yield from _transfer(facts, thing, aside)
-            if not moved:
-                return facts, False
-        facts, opened = yield from _operate(facts, "open", joint)
+        facts, opened = yield from _operate(facts, "open", joint, [thing, *later])
         if not opened:
             return facts, False
-    return (yield from _transfer(facts, thing, target))
+    return (yield from _transfer(facts, thing, target, share))
 
 
-def _operate(facts: Facts, verb: Verb, joint: str) -> Skill:
-    """Open, close or turn what is on a joint."""
+def _operate(facts: Facts, verb: Verb, joint: str, later: Sequence[str]) -> Skill:
+    """Open, close or turn what is on a joint; before a drawer is opened, what it would meet is put aside.
+
+    So is what will be moved `later`, if the open drawer would be above it.
+    """
     if verb in ("turn_on", "turn_off"):
         return (yield from turn_knob(facts, joint, on=verb == "turn_on"))
     slides = facts.joints[joint].kind == "slide"
+    if verb == "open" and slides:
+        for thing in in_the_way(facts, joint, later):
+            facts, moved = yield from _put_aside(facts, thing, joint)
+            if not moved:
+                return facts, False
     if verb == "open":
         return (yield from (open_drawer if slides else open_door)(facts, joint))
     return (yield from (close_drawer if slides else close_door)(facts, joint))
 
 
-def place_aside(facts: Facts, thing: str, joint: str) -> Float64[np.ndarray, " 3"] | None:
-    """The nearest free place for a thing that an opening drawer, or the hand that pulls it, would meet; else None."""
-    here = facts.objects[thing].position
-    own = point_cloud(facts.shapes[thing], facts.objects[thing])[:, :2] - here[:2]
-    radius = float(np.linalg.norm(own, axis=1).max())
-    swept = swept_by(facts, joint)[:, :2]
-    if np.linalg.norm(swept - here[:2], axis=1).min() > radius + ROOM_M:
-        return None
-    others = scene_points(facts, without=thing)
-    taken = np.concatenate([swept, others[others[:, 2] > here[2] - ROOM_M, :2]])
-    grid = np.arange(-0.30, 0.301, 0.02)
-    places = here[:2] + np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
-    places = places[np.linalg.norm(places - facts.base.position[:2], axis=1) < FARTHEST_M]
-    places = places[np.argsort(np.linalg.norm(places - here[:2], axis=1))]
-    for spot in places:
-        if np.linalg.norm(taken - spot, axis=1).min() > radius + ROOM_M:
-            return np.append(spot, here[2])
-    return None
+def _put_aside(facts: Facts, thing: str, joint: str) -> Skill:
+    spot = free_place(facts, thing, joint)
+    return (facts, False) if spot is None else (yield from _transfer(facts, thing, spot))
 
 
-def _transfer(facts: Facts, thing: str, target: Place) -> Skill:
+def _transfer(facts: Facts, thing: str, target: Place, share: Share | None = None) -> Skill:
     """Pick and place, trying another grasp when one fails; push what cannot be grasped, if the place is as high."""
     tried: list[Grasp] = []
     for _ in range(ATTEMPTS):
-        place_at = place_for(facts, thing, target)
+        place_at = place_for(facts, thing, target, share)
         grasp = choose_grasp(facts, thing, place_at, tried)
         if grasp is None:
             if tried or abs(place_at[2] - facts.objects[thing].position[2]) > LEVEL_M:
@@ -197,8 +198,8 @@ def _transfer(facts: Facts, thing: str, target: Place) -> Skill:
         tried.append(grasp)
         facts, held = yield from pick(facts, grasp)
         if held:
-            spot, turn = place_for(facts, thing, target), turn_for(facts, thing, target)
-            facts, placed = yield from place(facts, thing, spot, turn)
+            spot = spot_for(facts, thing, target, share)
+            facts, placed = yield from place(facts, thing, spot.position, spot.turn)
             if placed:
                 return facts, True
     return facts, False

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import Float64
 
 from hone.envs.libero.facts import Facts, Region
 from hone.language.plan import Beside
-from hone.primitives.conditions import beside
-from hone.primitives.grasps import Points, opening_yaw, point_cloud, skyline
+from hone.primitives.conditions import beside, open_end
+from hone.primitives.grasps import Points, lowest_clear_height, opening_yaw, point_cloud, skyline
+from hone.primitives.skills import about_vertical, scene_points
 
 Position = Float64[np.ndarray, " 3"]
 Place = str | Beside | Position
@@ -17,23 +20,57 @@ Place = str | Beside | Position
 GRID_M = 0.01
 INSET_M = 0.01
 """Kept from a region's edge: LIBERO asks that the origin of the thing be within the region."""
+SPREAD = 0.6
+"""How far from a region's middle things stand that share it, of its half size."""
+FARTHEST_TURN_RAD = 1.9
+"""From how the hand starts; beyond, the wrist comes to its limits."""
+LOWER_M = 0.03
+"""What a turn of the hand has to win in depth over a drawer."""
 ROOM_M = 0.01
 """Between two things in one region."""
 
 
-def place_for(facts: Facts, thing: str, place: Place) -> Position:
-    """The middle of a region, or the spot in it nearest to its middle where the thing stands clear of the others."""
+@dataclass(frozen=True)
+class Share:
+    """Of a surface that several things are to stand on: this is the `number`-th of `count`."""
+
+    number: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A position for a thing's origin (m), and how far it is to be turned about the vertical (rad)."""
+
+    position: Position
+    turn: float = 0.0
+
+
+def place_for(facts: Facts, thing: str, place: Place, share: Share | None = None) -> Position:
+    """The middle of a region; given a share, the spot nearest to its middle where the thing stands clear of others."""
     if isinstance(place, np.ndarray):
         return place
     if isinstance(place, Beside):
         return beside(facts, thing, place)
     if place not in facts.regions:
         return {**facts.objects, **facts.fixtures}[place].position
-    return _free_spot(facts, thing, facts.regions[place])
+    region = facts.regions[place]
+    if share is None:
+        return region.pose.position
+    return _free_spot(facts, thing, region, _middle(facts, thing, region, share))
 
 
-def _free_spot(facts: Facts, thing: str, region: Region) -> Position:
-    middle = region.pose.position
+def _middle(facts: Facts, thing: str, region: Region, share: Share) -> Position:
+    """Shares lie side by side along the axis on which the thing is shorter."""
+    if share.count == 1:
+        return region.pose.position
+    own = point_cloud(facts.shapes[thing], facts.objects[thing])
+    axis = int(np.argmin(np.ptp(own, axis=0)[:2]))
+    along = np.linspace(-SPREAD, SPREAD, share.count)[share.number] * region.half_size[axis]
+    return region.pose.position + along * region.pose.rotation[:, axis]
+
+
+def _free_spot(facts: Facts, thing: str, region: Region, middle: Position) -> Position:
     floor = middle[2] - region.half_size[2]
     others = _standing(facts, thing, region, floor)
     if not len(others):
@@ -42,7 +79,8 @@ def _free_spot(facts: Facts, thing: str, region: Region) -> Position:
     own = skyline(point_cloud(facts.shapes[thing], pose))[:, :2] - pose.position[:2]
     reach = np.maximum(region.half_size[:2] - INSET_M, 0.0)
     steps = [np.arange(-np.floor(r / GRID_M), np.floor(r / GRID_M) + 1) * GRID_M for r in reach]
-    offsets = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 2) @ region.pose.rotation[:2, :2].T
+    spots = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 2) @ region.pose.rotation[:2, :2].T
+    offsets = spots + region.pose.position[:2] - middle[:2]
     room = np.array([np.linalg.norm((own + middle[:2] + o)[:, None] - others[None], axis=2).min() for o in offsets])
     best = np.argmax(np.minimum(room, ROOM_M) - 0.01 * np.linalg.norm(offsets, axis=1))
     return np.append(middle[:2] + offsets[best], middle[2])
@@ -61,22 +99,58 @@ def _standing(facts: Facts, thing: str, region: Region, floor: float) -> Float64
     return points[near, :2] if near.any() else np.zeros((0, 2))
 
 
-def turn_for(facts: Facts, thing: str, place: Place) -> float:
-    """How far to turn a held thing about the vertical (rad), so that what is long lies along a narrow region's length.
+def spot_for(facts: Facts, thing: str, place: Place, share: Share | None = None) -> Spot:
+    """Where to put a thing that is in the hand, and how far to turn it on the way, so that it fits.
 
-    Zero where it fits as it is. Of two equal turns the one is taken that leaves the hand nearer to how it starts.
+    What is long comes to lie along a narrow region's length. Of two equal turns the one is taken that leaves the hand
+    nearer to how it starts.
     """
+    position = place_for(facts, thing, place, share)
     if not isinstance(place, str) or place not in facts.regions:
-        return 0.0
-    region, pose = facts.regions[place], facts.objects[thing]
-    own = (point_cloud(facts.shapes[thing], pose) - pose.position) @ region.pose.rotation
-    extent = (own.max(0) - own.min(0))[:2] / 2
+        return Spot(position)
+    if facts.regions[place].joint is not None:
+        return _in_drawer(facts, thing, facts.regions[place])
+    return Spot(position, _turn_for(facts, thing, facts.regions[place]))
+
+
+def _turn_for(facts: Facts, thing: str, region: Region) -> float:
+    pose = facts.objects[thing]
+    own = point_cloud(facts.shapes[thing], pose) - pose.position
+    extent = np.ptp(own @ region.pose.rotation, axis=0)[:2] / 2
     if (extent <= region.half_size[:2] + ROOM_M).all():
         return 0.0
-    flat = own[:, :2] - own[:, :2].mean(0)
-    _, _, axes = np.linalg.svd(flat, full_matrices=False)
+    _, _, axes = np.linalg.svd(own[:, :2] - own[:, :2].mean(0), full_matrices=False)
     lies = float(np.arctan2(axes[0, 1], axes[0, 0]))
-    wanted = 0.0 if region.half_size[0] >= region.half_size[1] else np.pi / 2
+    length = region.pose.rotation[:2, int(np.argmax(region.half_size[:2]))]
+    wanted = float(np.arctan2(length[1], length[0]))
     turn = (wanted - lies + np.pi / 2) % np.pi - np.pi / 2
     yaw = opening_yaw(facts.eef.rotation)
     return min((turn, turn - np.pi, turn + np.pi), key=lambda t: abs(yaw + t - np.pi / 2))
+
+
+def _in_drawer(facts: Facts, thing: str, region: Region) -> Spot:
+    """The way of going down with a held thing in which the hand gets lowest: turned, and off the cabinet's front.
+
+    The middle and no turn, unless another wins `LOWER_M`.
+    """
+    assert region.joint is not None
+    joint, yaw = facts.joints[region.joint], opening_yaw(facts.eef.rotation)
+    outwards = joint.axis * np.sign(open_end(joint))
+    across = float(np.arctan2(outwards[0], -outwards[1])) - yaw
+    others = scene_points(facts, without=thing)
+    grip = facts.eef.position - facts.objects[thing].position
+
+    def lowest(spot: Spot) -> float:
+        hand = spot.position + about_vertical(spot.turn) @ grip
+        return lowest_clear_height(others, hand, yaw + spot.turn, facts.gripper_width_m)
+
+    plain = Spot(region.pose.position)
+    turns = [across + half * np.pi for half in (-2, -1, 0, 1, 2)]
+    spots = [
+        Spot(region.pose.position + shift * outwards, turn)
+        for turn in turns
+        for shift in (0.0, 0.01, 0.02, 0.03)
+        if abs(yaw + turn - np.pi / 2) < FARTHEST_TURN_RAD
+    ]
+    best = min(spots, key=lambda spot: lowest(spot) + 0.001 * abs(spot.turn), default=plain)
+    return best if lowest(best) < lowest(plain) - LOWER_M else plain
