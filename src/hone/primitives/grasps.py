@@ -9,7 +9,7 @@ Gripper frame (columns of the grip site's rotation): x = finger opening, y = sid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,10 +124,11 @@ def find_grasps(
     base: Float64[np.ndarray, " 3"],
     goal: Float64[np.ndarray, " 3"],
     search: GraspSearch | None = None,
-) -> list[Grasp]:
+) -> Iterator[Grasp]:
     """Every feasible grasp of `thing` (a cloud, with its body's `origin`) from above, best first.
 
-    `base` is where the robot stands, `goal` where the thing's origin is to go.
+    `base` is where the robot stands, `goal` where the thing's origin is to go. Whether something else is in the way is
+    looked at only as far as grasps are taken, since that is most of the work.
     """
     search = search or GraspSearch()
     support = thing[:, 2].min()
@@ -141,14 +142,18 @@ def find_grasps(
     grasps: list[Grasp] = []
     for step in range(search.yaws):
         yaw = nearest_yaw(step * np.pi / search.yaws, current_yaw)
-        grasps += _grasps_at_yaw(thing, origin, obstacles, yaw, current_yaw, base, goal, support, search)
-    return sorted(grasps, key=lambda grasp: round(grasp.cost, 5))
+        grasps += _grasps_at_yaw(thing, origin, yaw, current_yaw, base, goal, support, search)
+    for grasp in sorted(grasps, key=lambda grasp: round(grasp.cost, 5)):
+        frame = downward(grasp.yaw)[:2, :2]
+        others = np.column_stack([obstacles[:, :2] @ frame, obstacles[:, 2]])
+        place, height = (grasp.position[:2] @ frame)[None], grasp.position[2:]
+        if not _collides(others, place, height, search.margin)[0]:
+            yield grasp
 
 
 def _grasps_at_yaw(
     thing: Points,
     origin: Float64[np.ndarray, " 3"],
-    obstacles: Points,
     yaw: float,
     current_yaw: float,
     base: Float64[np.ndarray, " 3"],
@@ -156,9 +161,9 @@ def _grasps_at_yaw(
     support: float,
     search: GraspSearch,
 ) -> list[Grasp]:
+    """The grasps at one yaw for which the thing itself leaves room."""
     frame = downward(yaw)[:2, :2]  # columns: opening and sideways direction
     local = np.column_stack([thing[:, :2] @ frame, thing[:, 2]])
-    others = np.column_stack([obstacles[:, :2] @ frame, obstacles[:, 2]])
     low, high = local[:, :2].min(0), local[:, :2].max(0)
     counts = np.floor((high - low) / 2 / search.grid).astype(int)
     axes = [
@@ -183,32 +188,48 @@ def _grasps_at_yaw(
         height = np.maximum(top - depth, support + search.table_clearance)
         between = _between_pads(local, places, height)
         kept = np.flatnonzero(between.sum(1) >= 3)
-        for cloud in (local, others):
-            kept = kept[~_collides(cloud, places[kept], height[kept], search.margin)]
-        for i in kept:
-            across, beside = (local[between[i], :2] - places[i]).T
-            width = float(np.ptp(across))
-            # Where the pads first touch: beside the pads' middle the thing turns or slips out (a rim, tangentially).
-            touched = [abs(float(beside[side > side.max() - 0.003].mean())) for side in (across, -across)]
-            if max(touched) > search.off_pad:
-                continue
-            off_centre = abs(float(across.max() + across.min())) / 2 + sum(touched)
-            position = np.append(frame @ places[i], height[i])
-            cost = (
-                search.off_centre * off_centre
-                + float(np.linalg.norm(places[i] - best[:2]))
-                + search.turn * abs(yaw - current_yaw)
-                - search.depth * min(float(top[i] - height[i]), 0.02)
-                + width * (search.thin_width if width < 0.03 else search.wide_width)
-                + search.side * float(position[1] - origin[1])
-                + search.stretch * max(0.0, _farthest(base, position, goal + position - origin) - search.arm_reach)
-            )
-            grasps.append(Grasp(position, yaw, width, position - origin, float(top[i]), cost))
+        kept = kept[~_collides(local, places[kept], height[kept], search.margin)]
+        first, last, touched = _touched(local, places[kept], between[kept])
+        # Where the pads first touch: beside the pads' middle the thing turns or slips out (a rim, tangentially).
+        square = touched.max(1, initial=0.0) <= search.off_pad
+        kept, first, last, touched = kept[square], first[square], last[square], touched[square]
+        width = last - first
+        off_centre = np.abs(last + first) / 2 + touched.sum(1)
+        position = np.column_stack([places[kept] @ frame.T, height[kept]])
+        cost = (
+            search.off_centre * off_centre
+            + np.linalg.norm(places[kept] - best[:2], axis=1)
+            + search.turn * abs(yaw - current_yaw)
+            - search.depth * np.minimum(top[kept] - height[kept], 0.02)
+            + width * np.where(width < 0.03, search.thin_width, search.wide_width)
+            + search.side * (position[:, 1] - origin[1])
+            + search.stretch * np.maximum(0.0, _farthest(base, position, goal + position - origin) - search.arm_reach)
+        )
+        grasps += [
+            Grasp(position[i], yaw, float(width[i]), position[i] - origin, float(top[kept[i]]), float(cost[i]))
+            for i in range(len(kept))
+        ]
     return grasps
 
 
-def _farthest(base: Float64[np.ndarray, " 3"], *places: Float64[np.ndarray, " 3"]) -> float:
-    return max(float(np.linalg.norm(place[:2] - base[:2])) for place in places)
+def _touched(
+    local: Points, places: Float64[np.ndarray, "g 2"], between: Bool[np.ndarray, "g n"]
+) -> tuple[Float64[np.ndarray, " g"], Float64[np.ndarray, " g"], Float64[np.ndarray, "g 2"]]:
+    """Along the opening axis, the first and the last point between the pads; how far from the pads' middle, sideways,
+    each pad touches first."""
+    across = local[None, :, 0] - places[:, None, 0]
+    beside = local[None, :, 1] - places[:, None, 1]
+    last = np.where(between, across, -np.inf).max(1, initial=-np.inf)
+    first = np.where(between, across, np.inf).min(1, initial=np.inf)
+    sides = []
+    for met in (across > last[:, None] - 0.003, across < first[:, None] + 0.003):
+        count = np.maximum((met & between).sum(1), 1)
+        sides.append(np.abs(np.where(met & between, beside, 0.0).sum(1) / count))
+    return first, last, np.stack(sides, axis=1)
+
+
+def _farthest(base: Float64[np.ndarray, " 3"], *places: Float64[np.ndarray, "g 3"]) -> Float64[np.ndarray, " g"]:
+    return np.max([np.linalg.norm(place[:, :2] - base[:2], axis=1) for place in places], axis=0)
 
 
 def _column(local: Points, places: Float64[np.ndarray, "g 2"]) -> Bool[np.ndarray, "g n"]:
@@ -274,9 +295,11 @@ def lowest_clear_height(
     )
 
 
-def unlike(grasps: Sequence[Grasp], tried: Sequence[Grasp], distance: float = 0.01, turn: float = 0.3) -> list[Grasp]:
+def unlike(
+    grasps: Iterable[Grasp], tried: Sequence[Grasp], distance: float = 0.01, turn: float = 0.3
+) -> Iterator[Grasp]:
     """The grasps that differ from every one already tried by `distance` (m) or `turn` (rad); order kept."""
-    return [
+    return (
         grasp
         for grasp in grasps
         if all(
@@ -284,4 +307,4 @@ def unlike(grasps: Sequence[Grasp], tried: Sequence[Grasp], distance: float = 0.
             or abs(nearest_yaw(grasp.yaw, other.yaw) - other.yaw) > turn
             for other in tried
         )
-    ]
+    )
