@@ -191,9 +191,13 @@ class _Reader:
         things = named(phrase.words, self._facts)
         if phrase.whole is None:
             return things
-        wholes = self._candidates(phrase.whole)
-        parts = [part for whole in wholes for part in regions_of(self._facts, whole)]
-        return [thing for thing in things if thing in parts]
+        wholes = {self._carrier(whole) for whole in self._candidates(phrase.whole)}
+        return [thing for thing in things if thing in self._facts.regions and self._carrier(thing) in wholes]
+
+    def _carrier(self, name: str) -> str:
+        """The thing that carries a region ("the top layer of the drawer": of the cabinet), or the thing itself."""
+        region = self._facts.regions.get(name)
+        return region.parent if region is not None and region.parent is not None else name
 
     def _anchor(self, phrase: Phrase) -> list[str]:
         if phrase.is_pronoun:

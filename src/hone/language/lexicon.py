@@ -23,9 +23,9 @@ PLACES: tuple[Kind, ...] = ("on", "top", "in", "under", "left", "right", "front"
 
 _VERBS = {
     "pick": "pick grab take lift grasp get fetch",
-    "put": "put place set lay drop move bring",
+    "put": "put place set lay drop move bring position rest settle situate deposit station arrange",
     "stack": "stack pile",
-    "push": "push slide shove",
+    "push": "push slide shove nudge",
     "open": "open",
     "close": "close shut",
     "turn": "turn switch",
@@ -71,8 +71,10 @@ SIDE_WORDS: dict[str, Kind] = {
     "centre": "middle",
 }
 _CENTRES = ("center", "centre", "middle")
-_SEPARATORS = ("and", "then", "and then", "after that", ",", ";", ":", ".", "!", "?")
-_POLITENESS = (
+_SEPARATORS = ("and", "then", "and then", "after that", "first", "next", "finally", ",", ";", ":", ".", "!", "?")
+_ASIDES = (
+    *("carefully", "gently", "slowly", "quickly", "swiftly", "precisely", "deliberately", "securely", "gingerly"),
+    *("firmly", "safely", "smoothly", "softly", "steadily"),
     "please",
     "could you",
     "can you",
@@ -85,19 +87,18 @@ _POLITENESS = (
     "the task is to",
     "go ahead and",
     "what i need is this",
+    "would you be so kind as to",
     "for me",
     "now",
-    "first",
-    "next",
-    "finally",
 )
+"""Politeness and manner: words that change neither what is meant nor where to, and are passed over."""
 COLOURS = ("black", "blue", "brown", "gray", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow")
 
 
 def _lexicon() -> dict[str, tuple[str, str]]:
     """Closed-class words and phrases, each with its class and its value."""
     lexicon = {word: ("separator", "") for word in _SEPARATORS}
-    lexicon |= {phrase: ("politeness", "") for phrase in _POLITENESS}
+    lexicon |= {phrase: ("aside", "") for phrase in _ASIDES}
     lexicon |= {word: ("determiner", "") for word in ("the", "a", "an", "this", "that", "these", "those", "its")}
     lexicon |= {word: ("pronoun", word) for word in ("it", "them", "there")}
     lexicon |= {word: ("quantity", "both") for word in ("both", "both of", "two")}
@@ -137,12 +138,13 @@ def singular(word: str) -> str:
 
 
 def lexemes(text: str) -> Iterator[Lexeme]:
-    """The longest known phrase at each place; a word that is not known names things."""
+    """The longest known phrase at each place, without asides; a word that is not known names things."""
     words = re.findall(r"[^\W_]+|[,;:.!?]", text.lower())
     start = 0
     while start < len(words):
         length, (kind, value) = _longest(words, start)
-        yield Lexeme(kind, value, " ".join(words[start : start + length]))
+        if kind != "aside":
+            yield Lexeme(kind, value, " ".join(words[start : start + length]))
         start += length
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from hone.envs.libero.facts import Facts
 from hone.language.lexicon import singular
@@ -26,8 +27,12 @@ SYNONYMS = {
     "souffle dish": "ramekin",
     "dish": "plate",
     "dinner plate": "plate",
+    "saucer": "plate",
     "cooker": "stove",
     "cooktop": "stove",
+    "stovetop": "stove",
+    "cooking surface": "stove",
+    "range": "stove",
     "hob": "stove",
     "burner": "stove",
     "cupboard": "cabinet",
@@ -75,7 +80,7 @@ def named(words: Sequence[str], facts: Facts) -> list[str]:
 
     Whole things come before their parts: "shelf" is the shelf and not its top shelf.
     """
-    said = key(words)
+    said = key(tuple(words))
     wholes, parts = _wholes(facts), _parts(facts)
     for vocabulary in (wholes, parts):
         if exact := [name for name, keys in vocabulary.items() if any(_core(k) == _core(said) for k in keys)]:
@@ -86,7 +91,8 @@ def named(words: Sequence[str], facts: Facts) -> list[str]:
     return []
 
 
-def key(words: Sequence[str]) -> Words:
+@lru_cache(maxsize=1024)
+def key(words: tuple[str, ...]) -> Words:
     """The words as a set, singular, with one word for all that mean the same."""
     text = " ".join(singular(word) for word in words)
     return frozenset(_PATTERN.sub(lambda found: SYNONYMS[found[1]], text).split()) - {"and", "of"}
@@ -117,7 +123,7 @@ def _wholes(facts: Facts) -> dict[str, list[Words]]:
     names: dict[str, list[Words]] = {}
     for name in (*facts.objects, *facts.fixtures):
         own = category(name)
-        names[name] = [key(alias.split()) for alias in (own, *ALIASES.get(own, ()))]
+        names[name] = [key(tuple(alias.split())) for alias in (own, *ALIASES.get(own, ()))]
     return names
 
 
@@ -129,5 +135,5 @@ def _parts(facts: Facts) -> dict[str, list[Words]]:
             continue
         kind = "drawer" if region.joint else "shelf" if "shelf" in region.parent else "compartment"
         own = name.removeprefix(region.parent).replace("_", " ").split()
-        names[name] = [key([*(word for word in own if word not in ("region", "contain")), kind])]
+        names[name] = [key((*(word for word in own if word not in ("region", "contain")), kind))]
     return names

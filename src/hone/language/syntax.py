@@ -93,14 +93,13 @@ class _Parser:
 
     def sentence(self) -> Iterator[Clause]:
         stem = None
-        self._skip("politeness", "separator")
+        self._skip_separators()
         while self._now.kind != "end":
             stem, clause = self._clause(stem)
             yield clause
-            self._skip("politeness")
             if self._now.kind not in ("separator", "end"):
                 raise self._unparsed("it does not fit what comes before")
-            self._skip("politeness", "separator")
+            self._skip_separators()
         if stem is None:
             raise Refusal("unparsed", "the instruction is empty; say what is to be done.")
 
@@ -195,7 +194,7 @@ class _Parser:
         relations = []
         while self._now.kind == "preposition":
             after = self._lexemes[self._at + 1]
-            alone = after.kind in ("separator", "politeness", "end")
+            alone = after.kind in ("separator", "end")
             if alone and self._now.value not in ("in", "top"):
                 break  # a particle, perhaps
             kind = cast(Kind, self._take().value)
@@ -220,8 +219,8 @@ class _Parser:
         self._at += 1
         return lexeme
 
-    def _skip(self, *kinds: str) -> None:
-        while self._now.kind in kinds:
+    def _skip_separators(self) -> None:
+        while self._now.kind == "separator":
             self._at += 1
 
     def _unparsed(self, why: str) -> Refusal:
