@@ -45,7 +45,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def config(tmp_path: Path) -> Callable[..., LlmConfig]:
     def make(stub: Stub, **changes: Any) -> LlmConfig:
-        plain = LlmConfig("stub", tmp_path / "run", stub.url, deadline_s=5.0, retries=2, backoff_s=0.01)
+        plain = LlmConfig("stub", tmp_path / "run", stub.url, deadline_s=60.0, retries=2, backoff_s=0.01)
         return replace(plain, **changes)
 
     return make
@@ -126,9 +126,9 @@ def test_server_that_knows_no_schemas(config: Callable[..., LlmConfig]) -> None:
 
 
 BROKEN = {
-    "late": late(3.0),
-    "slow body": drip(3.0, head=False),
-    "slow headers": drip(3.0, head=True),
+    "late": late(20.0),
+    "slow body": drip(20.0, head=False),
+    "slow headers": drip(20.0, head=True),
     "half sent": cut_off,
     "not HTTP": garbage,
     "too long": send(200, completion("x" * 300_000)),
@@ -148,12 +148,12 @@ BROKEN = {
 def test_broken_reply_then_a_good_one(broken: str, config: Callable[..., LlmConfig]) -> None:
     began = time.monotonic()
     with chat_server(BROKEN[broken], say(RED)) as stub:
-        settings = config(stub, deadline_s=0.4)
+        settings = config(stub, deadline_s=0.8, retries=9)  # a busy machine may miss the deadline with the good one too
         assert Client(settings).ask(QUESTION, colour) == "red"
-        failed, good = transcript(settings)
-        assert failed["error"]
-        assert good["answer"] == '{"colour": "red"}'
-    assert time.monotonic() - began < 2.5  # the deadline held: nothing waited for the three slow seconds
+        lines = transcript(settings)
+        assert lines[0]["error"]
+        assert lines[-1]["answer"] == '{"colour": "red"}'
+    assert time.monotonic() - began < 15  # the deadline held: nothing waited for the twenty slow seconds
 
 
 @pytest.mark.parametrize("text", ['{"colour": "red"}', [{"type": "text", "text": '{"colour": "red"}'}]])

@@ -87,7 +87,7 @@ class LlmConfig:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked. `schema` is the JSON schema of the answer, an object; `name` (letters and _) is what it is called."""
+    """What is asked. `schema` is the JSON schema of the answer, an object; `name` (letters and _) is its title."""
 
     name: str
     system: str

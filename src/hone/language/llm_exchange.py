@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +39,7 @@ class Unusable(Exception):
 class Completion:
     """What the model wrote. `refusal`: its own words, or the filter's, where it would not answer.
 
-    `finish` is the server's finish reason ("length": cut off); `tokens` its count of prompt and answer, where it gave one.
+    `finish` is the server's finish reason ("length": cut off); `tokens` its count of prompt and answer, if it gave one.
     """
 
     text: str
@@ -186,10 +187,8 @@ def _retry_after_s(headers: Mapping[str, str]) -> float:
 def _excerpt(endpoint: Endpoint, body: bytes) -> str:
     """One line of what came back, its error message where it has one."""
     text = body.decode("utf-8", "replace")
-    try:
+    with suppress(ValueError, RecursionError, LookupError, TypeError):
         text = str(json.loads(text)["error"]["message"])
-    except (ValueError, RecursionError, LookupError, TypeError):
-        pass
     return " ".join(endpoint.clean(text).split())[:EXCERPT_CHARACTERS] or "an empty answer"
 
 

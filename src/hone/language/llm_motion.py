@@ -30,27 +30,27 @@ ANGLE_RANGE_RAD = (-math.pi, math.pi)
 HEIGHT_RANGE_M = (-0.1, 0.5)
 
 SYSTEM = """\
-You set the parameters of one motion of a robot arm with a two-finger hand. The hand moves from where it is to a goal and
-arrives there by itself, smoothly and without overshoot, when all weights are zero. You answer with:
+You set the parameters of one motion of a robot arm with a two-finger hand. The hand moves from where it is to a goal
+and arrives there by itself, smoothly and without overshoot, when all weights are zero. You answer with:
 
 - `height`: metres by which the goal lies above the point it is given for.
-- `angle`: radians by which the hand is turned about the vertical at the goal, against where it is now.
-- `weights`: five rows of eleven numbers from -0.9 to 0.9, rows x, y, z, yaw, gripper, columns along the motion: indices 0
-  to 3 act early, 4 to 6 in the middle, 7 to 10 late.
+- `angle`: radians that are added to the turn of the hand about the vertical at the goal.
+- `weights`: five rows of eleven numbers from -0.9 to 0.9, rows x, y, z, yaw, gripper, columns along the motion: indices
+  0 to 3 act early, 4 to 6 in the middle, 7 to 10 late.
 
 Rules:
 - Zero is the default for every weight. Use others only where a straight motion would hit something, where the order of
   movements matters, or where the instruction asks for it.
-- A weight pushes the hand along its row while its column lasts: about 4 cm for each 0.1, where neighbouring columns have the same
-  value. Single columns do less. x, y and z are those of the scene; to go over something, raise z early and in the middle.
+- A weight pushes the hand along its row while its column lasts: about 4 cm for each 0.1, where neighbouring columns
+  have the same value. Single columns do less. x, y and z are those of the scene; to go over something, raise z early
+  and in the middle.
 - The push fades towards the end, but large late weights leave the hand off its goal: keep late weights of x, y, z and
   yaw small.
-- Yaw weights stay zero: `angle` turns the hand. Leave `angle` zero unless the fingers must be turned to close across
-  the narrow side of the thing.
-- The gripper row says when the fingers act, not how far. When they close (reach) they should do so at the very end: with
-  all zeros they close after 14 % of the motion, with -0.9 in indices 0 to 3 after 47 %, in 0 to 6 after 75 %, in 0 to 8
-  after 93 %; with -0.9 in all of 0 to 10, never. When they open (release) the same holds with +0.9. Fingers that are to stay closed
-  (carry, push) need zeros.
+- Leave `angle` and the yaw row at zero unless the fingers must be turned to close across the narrow side of the thing.
+- The gripper row says when the fingers act, not how far. When they close (reach) they should do so at the very end:
+  with all zeros they close after 14 % of the motion, with -0.9 in indices 0 to 3 after 47 %, in 0 to 6 after 75 %, in
+  0 to 8 after 93 %; with -0.9 in all of 0 to 10, never. When they open (release) the same holds with +0.9. Fingers that
+  are to stay closed (carry, push) need zeros.
 - Earlier attempts, if there are any, are listed with what came of them. Change their numbers in small steps and only
   where the outcome gives a reason; keep the rest.
 """
@@ -81,7 +81,7 @@ class MotionAnswer:
 
     @staticmethod
     def from_json(data: Any, source: str) -> MotionAnswer:
-        """Checked parameters; `Refusal` "out_of_schema" names the field, and in a table the row and column, that is wrong."""
+        """Checked parameters; `Refusal` "out_of_schema" names the field that is wrong, of a table the row and index."""
         if not isinstance(data, dict):
             raise Refusal("out_of_schema", "expected an object with 'weights', 'angle' and 'height'.")
         rows = data.get("weights")
@@ -118,8 +118,8 @@ class LlmMotion:
     ) -> MotionAnswer:
         """Parameters for `primitive` as part of `subgoal`, which must be grounded in `facts`.
 
-        `attempts`: what was tried so far, oldest first. Raises `Refusal` as `Client.ask` does, and "out_of_schema" for a
-        carry or push of a sub-goal without a target.
+        `attempts`: what was tried so far, oldest first. Raises `Refusal` as `Client.ask` does, and "out_of_schema" for
+        a carry or push of a sub-goal without a target.
         """
         user = "\n\n".join(
             [

@@ -56,7 +56,10 @@ class Record:
             ) from error
 
     def reserve(self, tokens: int) -> None:
-        """Count one call, and the most `tokens` it can cost, before it is made. `Refusal` "unanswered" beyond the budget."""
+        """Count one call and the most `tokens` it can cost before it is made.
+
+        `Refusal` "unanswered" where that is beyond the budget.
+        """
         with alone(self.transcript):
             calls, used = self.spent()
             if calls + 1 > self._max_calls or used + tokens > self._max_tokens:

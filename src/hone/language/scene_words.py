@@ -69,7 +69,8 @@ def relations(facts: Facts) -> list[str]:
 
 
 def hand_words(facts: Facts) -> str:
-    return f"The hand is at {point_words(facts, facts.eef.position)}, its fingers are {_cm(facts.gripper_width_m)} cm apart."
+    width = _cm(facts.gripper_width_m)
+    return f"The hand is at {point_words(facts, facts.eef.position)}, its fingers are {width} cm apart."
 
 
 def middle(facts: Facts, name: str) -> Float64[np.ndarray, " 3"]:
@@ -171,7 +172,7 @@ def _is_above(facts: Facts, upper: str, lower: str) -> bool:
 def _extent(
     boxes: tuple[Box, ...], pose: Pose, axes: Float64[np.ndarray, "3 3"]
 ) -> tuple[Float64[np.ndarray, " 3"], Float64[np.ndarray, " 3"]]:
-    """Lowest and highest coordinates of a thing's shapes along the columns of `axes`, from its own origin, in metres."""
+    """Lowest and highest coordinates (m) of a thing's shapes along the columns of `axes`, from its own origin."""
     corners = np.concatenate([box.center + (_CORNERS * box.half_size) @ box.rotation.T for box in boxes])
     along = corners @ pose.rotation.T @ axes
     return along.min(axis=0), along.max(axis=0)
