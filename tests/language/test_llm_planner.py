@@ -50,7 +50,7 @@ def test_plan(tmp_path: Path) -> None:
 
 
 WRONG = {
-    "no such thing": (plan_of({**PICK, "thing": "mug"}), "cannot pick 'mug'; this scene has bin, brick, "),
+    "no such thing": (plan_of({**PICK, "thing": "mug"}), "cannot pick 'mug'; this scene has bin, brick"),
     "no such place": (plan_of({**PLACE, "target": "shelf"}), "there is no 'shelf'"),
     "no such verb": (plan_of({**PICK, "verb": "throw"}), "has the verb 'throw'"),
     "opens a brick": (plan_of({**PICK, "verb": "open"}), "cannot open 'brick'"),
@@ -78,10 +78,9 @@ WRONG = {
 def test_wrong_plans_are_told_what_is_wrong(wrong: str, tmp_path: Path) -> None:
     answer, says = WRONG[wrong]
     with chat_server(say(answer), say(plan_of(PICK))) as stub:
-        facts = replace(furnished(), objects={**furnished().objects, "bin2": furnished().objects["bin"]})
-        assert decompose(stub, tmp_path, facts).subgoals[0].verb == "pick"
+        assert decompose(stub, tmp_path, furnished()).subgoals[0].verb == "pick"
         assert len(stub.requests) == 2
-        assert says.rstrip(", ") in stub.last_user_message()
+        assert says in stub.last_user_message()
 
 
 def test_wrong_for_ever_ends_with_the_reason(tmp_path: Path) -> None:

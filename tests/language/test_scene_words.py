@@ -110,7 +110,7 @@ def test_failure_in_words() -> None:
         "- now: the hand touches brick",
         "- now: brick is in bin_inside",
         "The hand is at (50.0, 0.0, 25.0), its fingers are 8.0 cm apart.",
-        "From brick to bin it is (0.0, 0.0, 1.0).",
+        "From brick to bin it is (0.0, 0.0, 1.2).",
     ]
     still = explain_failure(before, before, Subgoal("pick", "brick"))
     assert "- nothing but the hand" in still
