@@ -146,7 +146,9 @@ class Client:
                 {"role": "assistant", "content": completion.text[:FED_BACK_CHARACTERS]},
                 {"role": "user", "content": f"That will not do: {problem}{cut} Answer again, the whole JSON object."},
             ]
-        raise Refusal(problem.reason, f"{self.config.source} gave no acceptable answer in {attempt} tries: {problem}")
+        raise Refusal(
+            problem.reason, f"{self.config.source} gave no acceptable answer in {self.config.tries} tries: {problem}"
+        )
 
     def _complete(self, question: Question, messages: list[dict[str, str]], attempt: int) -> Completion:
         """One completion, through time-outs, overload and a server that does not know schemas."""
