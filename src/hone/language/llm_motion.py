@@ -1,0 +1,180 @@
+"""Parameters of one motion from a language model, by the contract of Language Movement Primitives (LMP).
+
+In LMP a model does not write a trajectory. The motion runs by itself from where the hand is to a goal beside a thing
+(a dynamic movement primitive); the model bends it with a table of weights, and shifts the goal by a height and an
+angle. The numbers in the prompt follow from the equations of LMP's published code, with zero weights as the reference
+(five rows x, y, z, yaw, gripper; eleven basis functions over the phase; forcing term scaled by 20, 200, 10 and 2):
+0.37 m of displacement per unit weight at rest; crossing times of the gripper row by integrating it with basis
+functions that are steps of equal length.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from hone.envs.libero.facts import Facts
+from hone.language.llm import Client, Question
+from hone.language.plan import Beside, Refusal, Subgoal
+from hone.language.scene_words import describe, middle, point_words, subgoal_words, target_words
+
+Primitive = Literal["reach", "carry", "release", "push"]
+PRIMITIVES: tuple[Primitive, ...] = get_args(Primitive)
+ROWS = ("x", "y", "z", "yaw", "gripper")
+NUM_WEIGHTS = 11
+MOST_WEIGHT = 0.9
+ANGLE_RANGE_RAD = (-math.pi, math.pi)
+HEIGHT_RANGE_M = (-0.1, 0.5)
+
+SYSTEM = """\
+You set the parameters of one motion of a robot arm with a two-finger hand. The hand moves from where it is to a goal
+and arrives there by itself, smoothly and without overshoot, when all weights are zero. You answer with:
+
+- `height`: metres by which the goal lies above the point it is given for.
+- `angle`: radians that are added to the turn of the hand about the vertical at the goal.
+- `weights`: five rows of eleven numbers from -0.9 to 0.9, rows x, y, z, yaw, gripper, columns along the motion: indices
+  0 to 3 act early, 4 to 6 in the middle, 7 to 10 late.
+
+Rules:
+- Zero is the default for every weight. Use others only where a straight motion would hit something, where the order of
+  movements matters, or where the instruction asks for it.
+- A weight pushes the hand along its row while its column lasts: about 4 cm for each 0.1, where neighbouring columns
+  have the same value. Single columns do less. x, y and z are those of the scene; to go over something, raise z early
+  and in the middle.
+- The push fades towards the end, but large late weights leave the hand off its goal: keep late weights of x, y, z and
+  yaw small.
+- Leave `angle` and the yaw row at zero unless the fingers must be turned to close across the narrow side of the thing.
+- The gripper row says when the fingers act, not how far. When they close (reach) they should do so at the very end:
+  with all zeros they close after 14 % of the motion, with -0.9 in indices 0 to 3 after 47 %, in 0 to 6 after 75 %, in
+  0 to 8 after 93 %; with -0.9 in all of 0 to 10, never. When they open (release) the same holds with +0.9. Fingers that
+  are to stay closed (carry, push) need zeros.
+- Earlier attempts, if there are any, are listed with what came of them. Change their numbers in small steps and only
+  where the outcome gives a reason; keep the rest.
+"""
+
+_MEANING: dict[Primitive, str] = {
+    "reach": "REACH: move the open hand to {thing} and close the fingers on it at the end. Goal: {aim}, at {goal}.",
+    "carry": "CARRY: move the closed hand, which holds {thing}, to {target}. Goal: {aim}, at {goal}.",
+    "release": "RELEASE: open the fingers, let go of {thing} and move clear of it. Goal: {aim}, at {goal}.",
+    "push": "PUSH: slide {thing} with closed fingers to {target}. Goal: {aim}, at {goal}.",
+}
+
+
+@dataclass(frozen=True)
+class MotionAnswer:
+    """Parameters of one motion. `weights`: 5 rows (x, y, z, yaw, gripper) of 11, within ±0.9; `angle` rad; `height` m.
+
+    `source` says which model gave them.
+    """
+
+    weights: tuple[tuple[float, ...], ...]
+    angle: float
+    height: float
+    source: str
+
+    def to_json(self) -> dict[str, Any]:
+        """LMP's own fields."""
+        return {"weights": [list(row) for row in self.weights], "angle": self.angle, "height": self.height}
+
+    @staticmethod
+    def from_json(data: Any, source: str) -> MotionAnswer:
+        """Checked parameters; `Refusal` "out_of_schema" names the field that is wrong, of a table the row and index."""
+        if not isinstance(data, dict):
+            raise Refusal("out_of_schema", "expected an object with 'weights', 'angle' and 'height'.")
+        rows = data.get("weights")
+        if not isinstance(rows, list) or len(rows) != len(ROWS):
+            raise Refusal("out_of_schema", f"'weights' needs {len(ROWS)} rows: {', '.join(ROWS)}.")
+        for name, row in zip(ROWS, rows, strict=True):
+            if not isinstance(row, list) or len(row) != NUM_WEIGHTS:
+                raise Refusal("out_of_schema", f"the {name} row of 'weights' needs {NUM_WEIGHTS} numbers.")
+        limit = (-MOST_WEIGHT, MOST_WEIGHT)
+        weights = tuple(
+            tuple(_number(value, f"weights, row {name}, index {index}", limit) for index, value in enumerate(row))
+            for name, row in zip(ROWS, rows, strict=True)
+        )
+        angle = _number(data.get("angle"), "angle", ANGLE_RANGE_RAD)
+        return MotionAnswer(weights, angle, _number(data.get("height"), "height", HEIGHT_RANGE_M), source)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A motion that was tried, and what came of it in words (`scene_words.explain_failure`)."""
+
+    motion: MotionAnswer
+    outcome: str
+
+
+class LlmMotion:
+    """Asks `client` for the parameters of one motion."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __call__(
+        self, primitive: Primitive, subgoal: Subgoal, facts: Facts, attempts: Sequence[Attempt] = ()
+    ) -> MotionAnswer:
+        """Parameters for `primitive` as part of `subgoal`, which must be grounded in `facts`.
+
+        `attempts`: what was tried so far, oldest first. Raises `Refusal` as `Client.ask` does, and "out_of_schema" for
+        a carry or push of a sub-goal without a target.
+        """
+        user = "\n\n".join(
+            [
+                f"Scene:\n{describe(facts)}",
+                f"Sub-goal: {subgoal_words(subgoal)}",
+                f"Motion: {_motion_words(primitive, subgoal, facts)}",
+                *(_attempt_words(number, attempt) for number, attempt in enumerate(attempts, start=1)),
+            ]
+        )
+        question = Question("motion", SYSTEM, user, MOTION_SCHEMA)
+        source = self._client.config.source
+        return self._client.ask(question, lambda data: MotionAnswer.from_json(data, source))
+
+
+def _range(low: float, high: float) -> dict[str, Any]:
+    return {"type": "number", "minimum": low, "maximum": high}
+
+
+def _list_of(items: dict[str, Any], length: int) -> dict[str, Any]:
+    return {"type": "array", "items": items, "minItems": length, "maxItems": length}
+
+
+MOTION_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "weights": _list_of(_list_of(_range(-MOST_WEIGHT, MOST_WEIGHT), NUM_WEIGHTS), len(ROWS)),
+        "angle": _range(*ANGLE_RANGE_RAD),
+        "height": _range(*HEIGHT_RANGE_M),
+    },
+    "required": ["weights", "angle", "height"],
+    "additionalProperties": False,
+}
+
+
+def _motion_words(primitive: Primitive, subgoal: Subgoal, facts: Facts) -> str:
+    target = subgoal.target
+    if primitive in ("carry", "push") and target is None:
+        raise Refusal("out_of_schema", f"a {primitive} needs a target; '{subgoal_words(subgoal)}' has none.")
+    aim = subgoal.thing
+    if primitive in ("carry", "push") and target is not None:
+        aim = target.anchor if isinstance(target, Beside) else target
+    return _MEANING[primitive].format(
+        thing=subgoal.thing,
+        target=None if target is None else target_words(target),
+        aim=aim,
+        goal=point_words(facts, middle(facts, aim)),
+    )
+
+
+def _attempt_words(number: int, attempt: Attempt) -> str:
+    return f"Attempt {number}: {json.dumps(attempt.motion.to_json())}\n{attempt.outcome}"
+
+
+def _number(value: Any, where: str, limits: tuple[float, float]) -> float:
+    low, high = limits
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise Refusal("out_of_schema", f"'{where}' is {str(value)[:40]!r}; expected a number from {low:g} to {high:g}.")
+    return float(value)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chat_stub import Stub, chat_server, say
+from scenes import brick_and_bin
+
+from hone.language.llm import Client, LlmConfig
+from hone.language.llm_motion import MOTION_SCHEMA, Attempt, LlmMotion, MotionAnswer
+from hone.language.plan import Beside, Refusal, Subgoal
+
+ZERO: dict[str, Any] = {"weights": [[0.0] * 11 for _ in range(5)], "angle": 0.0, "height": 0.1}
+PICK = Subgoal("pick", "brick")
+PLACE = Subgoal("place_in", "brick", "bin_inside")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HONE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def motion(stub: Stub, folder: Path) -> LlmMotion:
+    return LlmMotion(Client(LlmConfig("stub", folder / "run", stub.url, backoff_s=0.01)))
+
+
+def changed(where: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+    answer: Any = copy.deepcopy(ZERO)
+    inner = answer
+    for key in where[:-1]:
+        inner = inner[key]
+    inner[where[-1]] = value
+    return answer
+
+
+def test_answer(tmp_path: Path) -> None:
+    bent = changed(("weights", 2, 4), 0.9)
+    with chat_server(say(bent)) as stub:
+        answer = motion(stub, tmp_path)("reach", PICK, brick_and_bin())
+        assert answer.to_json() == bent
+        assert answer.source == "llm:stub"
+        assert MotionAnswer.from_json(answer.to_json(), "llm:stub") == answer
+        assert stub.requests[0]["response_format"]["json_schema"]["schema"] == MOTION_SCHEMA
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (changed(("weights", 2, 4), 0.91), "'weights, row z, index 4' is '0.91'; expected a number from -0.9 to 0.9"),
+        (changed(("weights", 4, 0), "0"), "row gripper, index 0"),
+        (changed(("weights", 0, 0), True), "row x, index 0"),
+        (changed(("weights", 0, 0), 10**400), "row x, index 0"),
+        (changed(("weights", 1), [0.0] * 10), "the y row of 'weights' needs 11 numbers"),
+        (changed(("weights",), [[0.0] * 11] * 4), "'weights' needs 5 rows: x, y, z, yaw, gripper"),
+        (changed(("weights",), None), "'weights' needs 5 rows"),
+        (changed(("angle",), 3.2), "'angle' is '3.2'"),
+        (changed(("height",), None), "'height' is 'None'; expected a number from -0.1 to 0.5"),
+    ],
+)
+def test_wrong_tables_are_told_what_is_wrong(wrong: Any, says: str, tmp_path: Path) -> None:
+    with chat_server(say(wrong), say(ZERO)) as stub:
+        assert motion(stub, tmp_path)("reach", PICK, brick_and_bin()).height == 0.1
+        assert says in stub.last_user_message()
+
+
+def test_infinity_is_no_weight() -> None:
+    for value in (float("inf"), float("nan")):
+        with pytest.raises(Refusal, match="row yaw, index 10"):
+            MotionAnswer.from_json(changed(("weights", 3, 10), value), "test")
+
+
+@pytest.mark.parametrize(
+    ("primitive", "subgoal", "says"),
+    [
+        ("reach", PICK, "Goal: brick, at (60.0, -10.0, 3.0)."),
+        ("carry", PLACE, "to bin_inside. Goal: bin_inside, at (60.0, 20.0, 5.0)."),
+        ("push", Subgoal("push", "brick", Beside("bin", "left")), "to the left of bin. Goal: bin, at (60.0, 20.0, "),
+        ("release", PLACE, "let go of brick"),
+    ],
+)
+def test_prompt_says_what_moves_where(primitive: Any, subgoal: Subgoal, says: str, tmp_path: Path) -> None:
+    with chat_server(say(ZERO)) as stub:
+        motion(stub, tmp_path)(primitive, subgoal, brick_and_bin())
+        assert says in stub.last_user_message()
+
+
+def test_carry_without_target(tmp_path: Path) -> None:
+    with chat_server(say(ZERO)) as stub, pytest.raises(Refusal, match="a carry needs a target"):
+        motion(stub, tmp_path)("carry", PICK, brick_and_bin())
+
+
+def test_earlier_attempts_are_told_with_their_weights_and_outcome(tmp_path: Path) -> None:
+    first = MotionAnswer.from_json(changed(("weights", 2, 4), 0.3), "llm:stub")
+    with chat_server(say(ZERO)) as stub:
+        ask = motion(stub, tmp_path)
+        ask("carry", PLACE, brick_and_bin())
+        ask("carry", PLACE, brick_and_bin(), [Attempt(first, "It hit the bin.")])
+        message = stub.last_user_message()
+        assert f"Attempt 1: {json.dumps(first.to_json())}\nIt hit the bin." in message
+        assert len(stub.requests) == 2  # with a history it is another question
