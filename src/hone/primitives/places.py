@@ -22,6 +22,8 @@ INSET_M = 0.01
 """Kept from a region's edge: LIBERO asks that the origin of the thing be within the region."""
 SPREAD = 0.6
 """How far from a region's middle things stand that share it, of its half size."""
+ELONGATED = 1.5
+"""Length over width of what is turned to fit."""
 FARTHEST_TURN_RAD = 1.9
 """From how the hand starts; beyond, the wrist comes to its limits."""
 LOWER_M = 0.03
@@ -71,22 +73,22 @@ def _middle(facts: Facts, thing: str, region: Region, share: Share) -> Position:
 
 
 def _free_spot(facts: Facts, thing: str, region: Region, middle: Position) -> Position:
-    floor = middle[2] - region.half_size[2]
-    others = _standing(facts, thing, region, floor)
+    ground = _Ground(region)
+    others = _standing(facts, thing, region)
     if not len(others):
         return middle
     pose = facts.objects[thing]
     own = skyline(point_cloud(facts.shapes[thing], pose))[:, :2] - pose.position[:2]
-    reach = np.maximum(region.half_size[:2] - INSET_M, 0.0)
+    reach = np.maximum(ground.half_size - INSET_M, 0.0)
     steps = [np.arange(-np.floor(r / GRID_M), np.floor(r / GRID_M) + 1) * GRID_M for r in reach]
-    spots = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 2) @ region.pose.rotation[:2, :2].T
+    spots = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 2) @ ground.axes.T
     offsets = spots + region.pose.position[:2] - middle[:2]
     room = np.array([np.linalg.norm((own + middle[:2] + o)[:, None] - others[None], axis=2).min() for o in offsets])
     best = np.argmax(np.minimum(room, ROOM_M) - 0.01 * np.linalg.norm(offsets, axis=1))
     return np.append(middle[:2] + offsets[best], middle[2])
 
 
-def _standing(facts: Facts, thing: str, region: Region, floor: float) -> Float64[np.ndarray, "_ 2"]:
+def _standing(facts: Facts, thing: str, region: Region) -> Float64[np.ndarray, "_ 2"]:
     """What other things cover of a region and its surroundings, seen from above."""
     clouds: list[Points] = [
         point_cloud(facts.shapes[name], pose)
@@ -94,16 +96,17 @@ def _standing(facts: Facts, thing: str, region: Region, floor: float) -> Float64
         if name not in (thing, region.parent)
     ]
     points = skyline(np.concatenate([np.zeros((0, 3)), *clouds]))
-    local = (points - region.pose.position) @ region.pose.rotation
-    near = (np.abs(local[:, :2]) < region.half_size[:2]).all(1) & (points[:, 2] > floor)
+    ground = _Ground(region)
+    floor = float(region.pose.position[2] - np.abs(region.pose.rotation[2]) @ region.half_size)
+    local = (points[:, :2] - region.pose.position[:2]) @ ground.axes
+    near = (np.abs(local) < ground.half_size).all(1) & (points[:, 2] > floor)
     return points[near, :2] if near.any() else np.zeros((0, 2))
 
 
 def spot_for(facts: Facts, thing: str, place: Place, share: Share | None = None) -> Spot:
     """Where to put a thing that is in the hand, and how far to turn it on the way, so that it fits.
 
-    What is long comes to lie along a narrow region's length. Of two equal turns the one is taken that leaves the hand
-    nearer to how it starts.
+    What is long comes to lie along a narrow region's length.
     """
     position = place_for(facts, thing, place, share)
     if not isinstance(place, str) or place not in facts.regions:
@@ -114,18 +117,28 @@ def spot_for(facts: Facts, thing: str, place: Place, share: Share | None = None)
 
 
 def _turn_for(facts: Facts, thing: str, region: Region) -> float:
-    pose = facts.objects[thing]
-    own = point_cloud(facts.shapes[thing], pose) - pose.position
-    extent = np.ptp(own @ region.pose.rotation, axis=0)[:2] / 2
-    if (extent <= region.half_size[:2] + ROOM_M).all():
+    pose, ground = facts.objects[thing], _Ground(region)
+    own = (point_cloud(facts.shapes[thing], pose) - pose.position)[:, :2]
+    _, _, axes = np.linalg.svd(own - own.mean(0), full_matrices=False)
+    length, width = np.ptp(own @ axes.T, axis=0)
+    extent = np.ptp(own @ ground.axes, axis=0) / 2
+    if (extent <= ground.half_size - INSET_M).all() or length < ELONGATED * width:
         return 0.0
-    _, _, axes = np.linalg.svd(own[:, :2] - own[:, :2].mean(0), full_matrices=False)
-    lies = float(np.arctan2(axes[0, 1], axes[0, 0]))
-    length = region.pose.rotation[:2, int(np.argmax(region.half_size[:2]))]
-    wanted = float(np.arctan2(length[1], length[0]))
-    turn = (wanted - lies + np.pi / 2) % np.pi - np.pi / 2
-    yaw = opening_yaw(facts.eef.rotation)
-    return min((turn, turn - np.pi, turn + np.pi), key=lambda t: abs(yaw + t - np.pi / 2))
+    lies, yaw = float(np.arctan2(axes[0, 1], axes[0, 0])), opening_yaw(facts.eef.rotation)
+    long_enough = ground.axes[:, ground.half_size > 0.8 * ground.half_size.max()].T
+    turns = [np.arctan2(axis[1], axis[0]) - lies + half * np.pi for axis in long_enough for half in (-2, -1, 0, 1, 2)]
+    near = [turn for turn in turns if abs(yaw + turn - np.pi / 2) < FARTHEST_TURN_RAD]
+    return float(min(near or turns, key=abs))
+
+
+class _Ground:
+    """A region seen from above: `axes` are the columns of its two level directions, `half_size` its extent on each."""
+
+    def __init__(self, region: Region) -> None:
+        upright = int(np.argmax(np.abs(region.pose.rotation[2])))
+        level = [axis for axis in range(3) if axis != upright]
+        self.axes = region.pose.rotation[:2, level]
+        self.half_size = region.half_size[level]
 
 
 def _in_drawer(facts: Facts, thing: str, region: Region) -> Spot:
