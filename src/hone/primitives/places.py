@@ -22,6 +22,8 @@ INSET_M = 0.01
 """Kept from a region's edge: LIBERO asks that the origin of the thing be within the region."""
 SPREAD = 0.6
 """How far from a region's middle things stand that share it, of its half size."""
+TIGHT_M = 0.02
+"""Room between a thing and a region's sides from which on it is simply let down in the middle."""
 ELONGATED = 1.5
 """Length over width of what is turned to fit."""
 FARTHEST_TURN_RAD = 1.9
@@ -113,18 +115,27 @@ def spot_for(facts: Facts, thing: str, place: Place, share: Share | None = None)
         return Spot(position)
     if facts.regions[place].joint is not None:
         return _in_drawer(facts, thing, facts.regions[place])
-    return Spot(position, _turn_for(facts, thing, facts.regions[place]))
+    return _into(facts, thing, facts.regions[place], position) if share is None else Spot(position)
 
 
-def _turn_for(facts: Facts, thing: str, region: Region) -> float:
+def _into(facts: Facts, thing: str, region: Region, middle: Position) -> Spot:
+    """Down into a narrow region: turned, if it is long, and with its own middle over the region's, not its origin."""
     pose, ground = facts.objects[thing], _Ground(region)
     own = (point_cloud(facts.shapes[thing], pose) - pose.position)[:, :2]
+    if (np.ptp(own @ ground.axes, axis=0) / 2 <= ground.half_size - TIGHT_M).all():
+        return Spot(middle)
+    turn = _turn_along(own, ground, opening_yaw(facts.eef.rotation))
+    centre = np.append((own.max(0) + own.min(0)) / 2, 0.0)
+    return Spot(middle - about_vertical(turn) @ centre, turn)
+
+
+def _turn_along(own: Float64[np.ndarray, "_ 2"], ground: _Ground, yaw: float) -> float:
+    """The least turn that lays a long thing along a region's length, of those the wrist can make."""
     _, _, axes = np.linalg.svd(own - own.mean(0), full_matrices=False)
     length, width = np.ptp(own @ axes.T, axis=0)
-    extent = np.ptp(own @ ground.axes, axis=0) / 2
-    if (extent <= ground.half_size - INSET_M).all() or length < ELONGATED * width:
+    if length < ELONGATED * width:
         return 0.0
-    lies, yaw = float(np.arctan2(axes[0, 1], axes[0, 0])), opening_yaw(facts.eef.rotation)
+    lies = float(np.arctan2(axes[0, 1], axes[0, 0]))
     long_enough = ground.axes[:, ground.half_size > 0.8 * ground.half_size.max()].T
     turns = [np.arctan2(axis[1], axis[0]) - lies + half * np.pi for axis in long_enough for half in (-2, -1, 0, 1, 2)]
     near = [turn for turn in turns if abs(yaw + turn - np.pi / 2) < FARTHEST_TURN_RAD]
