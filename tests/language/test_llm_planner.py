@@ -57,8 +57,8 @@ WRONG = {
     "no target": (plan_of({**PLACE, "target": None}), "'place_in' needs a target"),
     "target too many": (plan_of({**PICK, "target": "bin"}), "'pick' has no target"),
     "bad side": (plan_of({**PLACE, "verb": "place_beside", "target": {"anchor": "bin", "side": "up"}}), "'side'"),
-    "beside a name": (plan_of({**PLACE, "verb": "place_beside", "target": "bin"}), "must be one with 'anchor'"),
-    "in a side": (plan_of({**PLACE, "target": {"anchor": "bin", "side": "left"}}), "must be a name"),
+    "beside a name": (plan_of({**PLACE, "verb": "place_beside", "target": "bin"}), "needs 'anchor' and 'side'"),
+    "in a side": (plan_of({**PLACE, "target": {"anchor": "bin", "side": "left"}}), "needs a name"),
     "into itself": (plan_of({**PLACE, "target": "brick"}), "'brick' cannot go to itself"),
     "beside itself": (
         plan_of({**PLACE, "verb": "place_beside", "target": {"anchor": "brick", "side": "left"}}),

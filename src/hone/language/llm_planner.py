@@ -83,10 +83,6 @@ class LlmDecomposer:
             raise Refusal("out_of_schema", f"{len(plan.subgoals)} sub-goals are too many; {MOST_SUBGOALS} at most.")
         check_grounded(plan, facts)
         for number, subgoal in enumerate(plan.subgoals):
-            beside = isinstance(subgoal.target, Beside)
-            if subgoal.verb.startswith("place") and beside != (subgoal.verb == "place_beside"):
-                wanted = "one with 'anchor' and 'side'" if not beside else "a name"
-                raise Refusal("out_of_schema", f"sub-goal {number}: the target of {subgoal.verb} must be {wanted}.")
             if subgoal.thing == (subgoal.target.anchor if isinstance(subgoal.target, Beside) else subgoal.target):
                 raise Refusal("out_of_schema", f"sub-goal {number}: '{subgoal.thing}' cannot go to itself.")
         return plan

@@ -27,6 +27,9 @@ class Refusal(HoneError):
         super().__init__(message)
         self.reason: Reason = reason
 
+    def __reduce__(self) -> tuple[type[Refusal], tuple[Reason, str]]:
+        return type(self), (self.reason, str(self))
+
 
 @dataclass(frozen=True)
 class Beside:
@@ -103,6 +106,9 @@ def _subgoal(number: int, data: Any) -> Subgoal:
     subgoal = Subgoal(verb, thing, target, str(data.get("said", "")))
     if subgoal.needs_target != (target is not None):
         raise Refusal("out_of_schema", f"{where}: '{verb}' {'needs a' if subgoal.needs_target else 'has no'} target.")
+    if target is not None and verb != "push" and isinstance(target, Beside) != (verb == "place_beside"):
+        expected = "'anchor' and 'side'" if verb == "place_beside" else "a name"
+        raise Refusal("out_of_schema", f"{where}: '{verb}' needs {expected} for a target, not {target!r}.")
     return subgoal
 
 
