@@ -246,17 +246,24 @@ def set_physics(model: mujoco.MjModel, physics: Physics) -> mujoco.MjModel:
     return chosen
 
 
+BOX_QUADS = 2
+"""Each side of a box is drawn as this many squares by this many; MuJoCo's own number is 4. Light is computed at their
+corners."""
+
+
 def visual_model(xml: str, physics: mujoco.MjModel, profile: RenderProfile) -> mujoco.MjModel:
     """The model to draw.
 
     `exact`: hf-libero's picture, with MuJoCo's four samples per pixel. `aliased`: the same with one sample.
     `decimated`: as `aliased`, from fewer triangles and smaller textures. `cheap`: as `aliased`, the robot by its
-    collision hulls and nothing reflecting; the robot's visual meshes are 135,000 triangles, and nearly all the cost of
-    a small picture on a CPU.
+    collision hulls, boxes by fewer triangles, and nothing reflecting; the robot's visual meshes are 135,000 triangles,
+    and nearly all the cost of a small picture on a CPU.
     """
     spec = _spec(xml, pinned=physics)
     if profile == "cheap":
         _simplify_robot(spec)
+        decimation.thin_hulls(spec, physics)
+        spec.visual.quality.numquads = BOX_QUADS
     elif profile == "decimated":
         full, spec = spec.compile(), _spec(xml, pinned=physics)
         decimation.decimate(spec, full)
