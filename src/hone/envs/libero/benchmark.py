@@ -54,14 +54,14 @@ def random_actions(steps: int, seed: int = 0) -> Float64[np.ndarray, "T 7"]:
     return np.random.default_rng(seed).uniform(-1.0, 1.0, (steps, 7))
 
 
-def expert_actions(task: Task, assets: str) -> Float64[np.ndarray, "T 7"] | None:
-    """LIBERO's waiting steps, then what the scripted expert does, from the official state; None where it fails."""
+def expert_actions(task: Task, assets: str, official_state: int = OFFICIAL_STATE) -> Float64[np.ndarray, "T 7"] | None:
+    """LIBERO's waiting steps, then what the scripted expert does, from an official state; None where it fails."""
     from hone.primitives.expert import Expert
 
     config = LiberoConfig(assets=assets, images=False, stop_at_success=False, step_cap=1000)
     env, expert = config.build(1), Expert()
     actions = [NO_OP] * config.wait_steps
-    env.reset([0], [task], [Placement("official", OFFICIAL_STATE)])
+    env.reset([0], [task], [Placement("official", official_state)])
     while (command := expert.act(env.facts([0])[0])) is not None and len(actions) < 1000:
         actions.append(command.action.astype(np.float32))
         env.step([0], actions[-1][None, None])
