@@ -23,6 +23,7 @@ from hone.training.improve import (
     ImproveConfig,
     improve,
     share_groups,
+    widened,
     training_requests,
 )
 
@@ -117,6 +118,14 @@ def test_training_never_starts_where_it_is_measured(whole):
     assert {r.placement.kind for r in requests} == {"sampled"}
     assert all(r.placement.index in TRAINING_SEEDS for r in requests)
     assert len({r.seed for r in requests}) == len(requests)
+
+
+def test_exploration_widens_while_nothing_succeeds():
+    widening, seen = 1.0, []
+    for success in (0.0, 0.0, 0.0, 0.05, 0.2, 0.2, 0.2, 0.9):
+        widening = widened(widening, success)
+        seen.append(round(widening, 3))
+    assert seen == [1.5, 2.25, 2.5, 2.5, 1.667, 1.111, 1.0, 1.0]
 
 
 def test_tasks_that_fail_get_more_groups_and_solved_ones_a_few():

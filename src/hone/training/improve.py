@@ -47,6 +47,8 @@ from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
 
 TALLY = ("success_rate", "successes", "episodes", "low", "high", "held_rate", "faults")
+WIDEN, WIDEST, NARROW_FROM = 1.5, 2.5, 0.1
+"""Factor by which exploration grows while no episode succeeds, and its bound; it shrinks again from this success on."""
 VALIDATION_SEEDS = range(0, TRAINING_SEEDS.start)
 """Sampled placements the curve during training is measured on; never trained on."""
 
@@ -76,7 +78,7 @@ class ImproveConfig:
     group_size: int = 8
     """Episodes per group."""
     exploration: float = 0.035
-    """Noise scale of the first update's episodes."""
+    """Noise scale of the first update's episodes; wider, up to 2.5 times, while none of them succeeds."""
     final_exploration: float = 0.02
     """Noise scale of the last update's episodes; in between it falls linearly."""
     reward: str = "success"
@@ -197,11 +199,13 @@ def _train(
     grpo = GRPO(policy, config.grpo)
     counts: dict[str, Any] = {"rollouts": 0, "faults": 0, **asdict(Cost())}
     success_of = [0.5] * len(tasks)  # running mean of each task's sampled success
+    widening = 1.0
     first = 0
     if checkpoint is not None:
         first = checkpoint.iteration
         grpo.load_state_dict({"tensors": checkpoint.tensors, "learning_rate": checkpoint.state["learning_rate"]})
         counts, success_of = checkpoint.state["counts"], checkpoint.state["success_of"]
+        widening = checkpoint.state["widening"]
     if first == config.iterations:
         return policy, counts
 
@@ -222,7 +226,7 @@ def _train(
             log_evaluation(0)
         for iteration in range(first + 1, config.iterations + 1):
             started = time.monotonic()
-            policy.exploration = config.exploration_at(iteration - 1)
+            policy.exploration = widening * config.exploration_at(iteration - 1)
             trajectories = pool.collect(
                 training_requests(config, share_groups(tasks, success_of, config.groups), iteration),
                 keep="observations" if config.train_encoder else "features",
@@ -242,6 +246,7 @@ def _train(
                 "core_seconds": counts["core_seconds"] + (time.monotonic() - started) * max(config.workers, 1),
             }
             success = float(np.mean([t.success for t in valid]))
+            widening = widened(widening, success)
             success_of = [running_success(old, task, valid) for old, task in zip(success_of, tasks, strict=True)]
             run_log.training(
                 {
@@ -265,11 +270,26 @@ def _train(
                 iteration,
                 policy,
                 tensors=state["tensors"],
-                state={"learning_rate": state["learning_rate"], "counts": counts, "success_of": success_of},
+                state={
+                    "learning_rate": state["learning_rate"],
+                    "counts": counts,
+                    "success_of": success_of,
+                    "widening": widening,
+                },
             )
             clock.save()
             step(1, f"sampled success {success:.0%}")
     return policy, counts
+
+
+def widened(widening: float, success: float) -> float:
+    """How much wider the next update explores than planned, given the success rate of this one's episodes.
+
+    Where nothing succeeds no group tells good from bad and GRPO stands still, so the noise grows until something does.
+    """
+    if success == 0.0:
+        return min(WIDEN * widening, WIDEST)
+    return max(widening / WIDEN, 1.0) if success >= NARROW_FROM else widening
 
 
 def share_groups(tasks: Sequence[Task], success_of: Sequence[float], groups: int) -> list[Task]:
