@@ -23,8 +23,8 @@ from hone.training.improve import (
     ImproveConfig,
     improve,
     share_groups,
-    widened,
     training_requests,
+    widened,
 )
 
 pytestmark = pytest.mark.sim
