@@ -25,13 +25,11 @@ def demonstration() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     times = np.linspace(0.0, DURATION, 101)
     s = times / DURATION
     rise = 10 * s**3 - 15 * s**4 + 6 * s**5
-    positions = np.column_stack([0.4 * rise, -0.2 * rise + 0.05 * np.sin(2 * np.pi * s) * rise, 0.15 * np.sin(np.pi * s) ** 2])
-    turns = np.array(
-        [
-            rotations.quaternion_from_compact_axis_angle(np.array([0.3, 1.0, -0.4]) * r + [0.2 * np.sin(np.pi * r), 0, 0])
-            for r in rise
-        ]
+    positions = np.column_stack(
+        [0.4 * rise, -0.2 * rise + 0.05 * np.sin(2 * np.pi * s) * rise, 0.15 * np.sin(np.pi * s) ** 2]
     )
+    vectors = np.outer(rise, [0.3, 1.0, -0.4]) + np.outer(0.2 * np.sin(np.pi * rise), [1.0, 0.0, 0.0])
+    turns = np.array([rotations.quaternion_from_compact_axis_angle(vector) for vector in vectors])
     return times, positions, turns
 
 
@@ -56,9 +54,7 @@ def main() -> None:
             line.configure(start_y=positions[0], goal_y=end)
             line.reset()
             case[name] = line.open_loop(run_t=DURATION)[1][::KEPT].tolist()
-            hand.configure(
-                start_y=np.concatenate([positions[0], turns[0]]), goal_y=np.concatenate([end, end_turn])
-            )
+            hand.configure(start_y=np.concatenate([positions[0], turns[0]]), goal_y=np.concatenate([end, end_turn]))
             hand.reset()
             case[f"turn_{name}"] = hand.open_loop(run_t=DURATION)[1][::KEPT, 3:].tolist()
         case["new_goal"], case["new_turn"] = goal.tolist(), turned.tolist()

@@ -80,7 +80,7 @@ def test_what_a_new_goal_does_to_the_shape():
     shifted = replace(Dmp.fit(TIMES, path, DmpConfig(scaling="pastor")), goal=far).roll_out(TIMES[1])
     thrown = replace(Dmp.fit(TIMES, path, DmpConfig(scaling="none")), goal=far).roll_out(TIMES[1])
     assert shifted[early, 0] < 0.3 * thrown[early, 0]
-    with pytest.raises(HoneError, match="number 2 .* ends where it starts"):
+    with pytest.raises(HoneError, match=r"number 2 .* ends where it starts"):
         Dmp.fit(TIMES, POSITIONS, DmpConfig(scaling="ijspeert"))
 
 

@@ -5,9 +5,9 @@ Ijspeert et al. 2013 (doi:10.1162/NECO_a_00393). With s = t / duration, phase x 
     dv/ds = alpha (beta (g - y) - v) + f(x)      f(x) = x sum_i w_i psi_i(x) / sum_i psi_i(x)
 
 The phase fades, so the goal is reached whatever the weights; the weights come from one demonstration by ridge
-regression. Start, goal, duration and weights are plain fields: `dataclasses.replace(dmp, goal=...)` is the same movement
-to another goal. What a new goal does to the shape is `DmpConfig.scaling`. For a given start, goal and duration the path
-is linear in the weights, which is how `through` and `around` bend it with the least added weights.
+regression. Start, goal, duration and weights are plain fields: `dataclasses.replace(dmp, goal=...)` is the same
+movement to another goal. What a new goal does to the shape is `DmpConfig.scaling`. For a given start, goal and duration
+the path is linear in the weights, which is how `through` and `around` bend it with the least added weights.
 
 Rotations are unit quaternions (w, x, y, z); the difference of two is the rotation vector from one to the other (rad),
 as in Ude et al. 2014 (doi:10.1109/ICRA.2014.6907291), and v is the angular velocity times the duration.
@@ -244,7 +244,9 @@ class PoseDmp:
 def turn_between(a: Float64[np.ndarray, "*n 4"], b: Float64[np.ndarray, "*m 4"]) -> Float64[np.ndarray, "*k 3"]:
     """The rotation vector (rad, at most a half turn) that takes `a` to `b`, in the world frame."""
     difference = _multiply(b, a * np.array([1.0, -1.0, -1.0, -1.0]))
-    difference = np.where(difference[..., :1] < 0, -difference, difference)  # a quaternion and its negative are one turn
+    difference = np.where(
+        difference[..., :1] < 0, -difference, difference
+    )  # a quaternion and its negative are one turn
     sine = np.linalg.norm(difference[..., 1:], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, difference[..., :1])
     return difference[..., 1:] * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)

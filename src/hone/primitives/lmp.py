@@ -1,18 +1,18 @@
 """Language Movement Primitives (arXiv:2602.02839): the movement that a few weights between -0.9 and 0.9 describe.
 
-A language model, or whoever proposes, gives one row of weights for each of x, y, z, yaw and gripper; a spring pulls each
-row from start to goal while its weights push it aside. The equations and constants are those of the authors' code
-(branch `code` of lmp-26/lmp-26.github.io). With s = t / duration, capped at 1, and N bases at c_i = linspace(0, 1, N):
+A language model, or whoever proposes, gives one row of weights for each of x, y, z, yaw and gripper; a spring pulls
+each row from start to goal while its weights push it aside. Equations and constants are those of the authors' code
+(branch `code` of lmp-26/lmp-26.github.io). With s = t / duration, at most 1, and N bases at c_i = linspace(0, 1, N):
 
     psi_i = exp(-h (s - c_i)^2), h = (0.25 (c_2 - c_1))^-2      gate x = exp(-4.5 s^3)
-    pose rows:  f = x sum_i w_i psi_i / sum_i psi_i              z' = alpha beta (g - y) - alpha z + 2 f,   y' = z
-                alpha = 20.8, beta = 5.2 (critically damped), weights times 20, those of yaw times 200
-    gripper:    f = the weight of the segment s is in            alpha = 8.4, beta = 10.5, 8 f; weights times 10, no gate
-                0 is open, 1 closed; the hand closes as its row rises above 0.5
+    pose rows:  f = x sum_i w_i psi_i / sum_i psi_i             z' = alpha beta (g - y) - alpha z + 2 f,   y' = z
+                alpha = 20.8, beta = 5.2 (critically damped); weights times 20, those of yaw times 200
+    gripper:    f = the weight of the segment that s is in      alpha = 8.4, beta = 10.5, 8 f; weights times 10
+                no gate; 0 is open, 1 closed, and the hand closes as its row rises above 0.5
 
-by explicit Euler steps of 0.003, s first; it ends when x falls below 0.0112. Unlike Ijspeert's (`dmp.py`), the force does
-not scale with g - y0, and the bases are nearly separate: one weight acts on one stretch of the way. The pose rows are
-linear in their weights (`responses`). Measured figures: docs/algorithms/language_movement_primitives.md.
+by explicit Euler steps of 0.003, s first; it ends when x falls below 0.0112. Unlike Ijspeert's (`dmp.py`), the force
+does not scale with g - y0, and the bases are nearly separate: one weight acts on one stretch of the way. The pose rows
+are linear in their weights (`responses`). Figures: docs/algorithms/language_movement_primitives.md.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class LmpParameters:
 
     @staticmethod
     def from_json(data: Mapping[str, Any], config: LmpConfig | None = None) -> LmpParameters:
-        """Checks `{"weights": [5 x N], "angle": rad, "height": m}`; `Refusal` "out_of_schema" says what is wrong where."""
+        """Checks `{"weights": [5 x N], "angle": rad, "height": m}`; `Refusal` "out_of_schema" says what is wrong."""
         size = (config or LmpConfig()).num_bases
         rows = data.get("weights")
         if not isinstance(rows, list | tuple) or len(rows) != len(ROWS):
@@ -110,16 +110,12 @@ class LmpParameters:
                 raise Refusal("out_of_schema", f"row '{name}' of 'weights' needs {size} numbers; found {count}.")
             for index, weight in enumerate(row):
                 if not _is_number(weight) or abs(weight) > largest:
-                    raise Refusal(
-                        "out_of_schema",
-                        f"weight {index} of row '{name}' is {weight!r}; expected a number from -{largest} to {largest}.",
-                    )
+                    allowed = f"expected a number from -{largest} to {largest}"
+                    raise Refusal("out_of_schema", f"weight {index} of row '{name}' is {weight!r}; {allowed}.")
         for name in ("angle", "height"):
             if not _is_number(data.get(name, 0.0)):
                 raise Refusal("out_of_schema", f"'{name}' is {data[name]!r}; expected a number.")
-        return LmpParameters(
-            np.array(rows, np.float64), float(data.get("angle", 0.0)), float(data.get("height", 0.0))
-        )
+        return LmpParameters(np.array(rows, np.float64), float(data.get("angle", 0.0)), float(data.get("height", 0.0)))
 
 
 def _is_number(value: Any) -> bool:
