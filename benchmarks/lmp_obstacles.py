@@ -80,7 +80,7 @@ class Contestant:
 
 
 CONTESTANTS = (
-    *(Contestant(who) for who in ("zero", "random", "rule", "search", "skills")),
+    *(Contestant(who) for who in ("zero", "random", "rule", "skills", "search")),
     *(Contestant(who, blocked=False) for who in ("zero", "rule", "skills")),
     *(
         Contestant("rule", bases, gate)
@@ -282,7 +282,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.table:
         # Scene by scene, so that what is there after an interruption is paired.
-        for group in (CONTESTANTS[:5], CONTESTANTS[5:]):
+        for group in (CONTESTANTS[:4], CONTESTANTS[4:]):
             for number, task, contestant in product(range(SCENES), TASKS, group):
                 keys = {"task": task, "number": number, **vars(contestant)}
                 if not finished(NAME, **keys):

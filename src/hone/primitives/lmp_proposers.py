@@ -68,8 +68,8 @@ class Movement:
         places = places[nearest > ENDS_M]
         if len(places) == 0 or len(self.columns) == 0:
             return float("inf")
-        apart = np.linalg.norm(places[:, None, :2] - self.columns[None, :, :2], axis=2)
-        above = places[:, None, 2] - self.columns[None, :, 2]
+        x, y, above = (places[:, axis, None] - self.columns[:, axis] for axis in range(3))
+        apart = np.sqrt(x**2 + y**2)
         return min(float(np.maximum(apart - c.radius, above + c.bottom).min()) for c in self.cylinders)
 
     def standing(self) -> LmpParameters:
@@ -146,7 +146,7 @@ class SearchedWeights:
     """
 
     seed: int = 0
-    generations: int = 40
+    generations: int = 25
     population: int = 12
     smoothness: float = 1e-5
     small: float = 0.01

@@ -52,6 +52,8 @@ NEAR_M = 0.025
 """A hand that stands still this near to where the path ends has met what it came for."""
 DROP_M = 0.05
 """Height of a carried thing's lowest point over what it is let go above."""
+RIM_M = 0.06
+"""How far around the carried thing that is looked for: a container's rim counts."""
 OPEN_STEPS = 6
 MOST_STEPS = 160
 BEHIND_M = 0.05
@@ -95,7 +97,7 @@ def carry(
     cloud = point_cloud(facts.shapes[name], thing) - facts.eef.position
     cargo = Cylinder(float(np.linalg.norm(cloud[:, :2], axis=1).max()), float(cloud[:, 2].min()))
     goal = facts.eef.position + target_position(facts, target) - thing.position
-    goal[2] = _top(others, goal, cargo.radius) + DROP_M - cargo.bottom
+    goal[2] = _top(others, goal, cargo.radius + RIM_M) + DROP_M - cargo.bottom
     grip = offset_in_hand(facts, name)
     movement = Movement(
         start=_state(facts.eef, closed=True),
