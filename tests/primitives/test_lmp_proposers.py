@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hone.errors import HoneError
-from hone.primitives.lmp import LmpConfig, LmpParameters
+from hone.primitives.lmp import LmpConfig, LmpParameters, crossing
 from hone.primitives.lmp_proposers import (
     MARGIN_M,
     Cylinder,
@@ -58,6 +58,14 @@ def test_zero_weights_go_straight_and_close_late():
     assert not parameters.weights[:4].any()
     assert parameters.weights[4].tolist() == [-1.0] * 10 + [1.0]
     assert not zero_weights(movement()).weights.any()  # what is closed stays so without weights
+
+
+@pytest.mark.parametrize("bases", [5, 11, 20])
+def test_the_hand_closes_at_the_end_with_any_number_of_bases(bases):
+    closing = movement(closes=True, config=LmpConfig(bases))
+    share = crossing(closing.path(zero_weights(closing)))
+    assert share is not None
+    assert share > 0.87
 
 
 def test_random_weights_are_drawn_from_the_generator_alone():

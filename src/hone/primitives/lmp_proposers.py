@@ -25,9 +25,9 @@ ENDS_M = 0.015
 """Over its start and its goal, to within this distance, a movement may be as near to things as the grasp asks."""
 MARGIN_M = 0.02
 """The clearance that rule and search ask for."""
-CLOSE_LATE = (-1.0, 1.0)
-"""Gripper weights that close an open hand at the very end, as the authors' rules ask for by default: all but the last,
-and the last."""
+CLOSING_SHARE = 0.92
+"""An open hand closes at the very end, as the authors' rules ask for by default: its gripper weights are -1, and 1 in
+the segments that end later than this: the last of 5 or 11, the last two of 20. (One of 20 is too short to close it.)"""
 STEPS = (0.0, 0.2, 0.4, 0.6, 0.75, 0.9)
 """Weights that the rule tries."""
 LATE_STEPS = (0.0, 0.2)
@@ -76,7 +76,8 @@ class Movement:
         """Zero pose weights, and a gripper row that acts at the end if the hand is to close."""
         parameters = LmpParameters.zero(self.config)
         if self.goal[4] > self.start[4]:
-            parameters.weights[4, :-1], parameters.weights[4, -1] = CLOSE_LATE
+            ends = np.arange(1, self.config.num_bases + 1) / self.config.num_bases
+            parameters.weights[4] = np.where(ends > CLOSING_SHARE, 1.0, -1.0)
         return parameters
 
 
