@@ -61,7 +61,7 @@ WAIT_STEPS, STEP_CAP = 10, 280
 NO_OP = np.array([0, 0, 0, 0, 0, 0, -1.0])
 TALL_M = 0.12
 """Least height of a thing that is put in the way."""
-ALONG, ASIDE_M = (0.2, 0.65), 0.015
+ALONG, ASIDE_M = (0.3, 0.65), 0.015
 """Where it is put: share of the way from the thing to the basket, and largest distance from the line."""
 ROOM_M = 0.03
 """Least gap between it and anything else."""
@@ -243,9 +243,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         cells += [contestant.obstacles, len(own)]
         cells += [_rate([row[key] for row in own]) for key in ("clean", "success")]
         cells += [sum(row["held"] for row in own), sum(bool(row["knocked"]) for row in own)]
-        pairs = [
-            (zero[row["task"], row["number"]], row["clean"]) for row in own if (row["task"], row["number"]) in zero
-        ]
+        scenes = [(row["task"], row["number"], row["obstacles"]) for row in own]
+        pairs = [(zero[scene], row["clean"]) for scene, row in zip(scenes, own, strict=True) if scene in zero]
         if pairs and contestant.who != "zero":
             difference = paired_bootstrap(*(np.array(side, bool) for side in zip(*pairs, strict=True)))
             interval = f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
