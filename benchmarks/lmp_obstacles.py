@@ -108,7 +108,8 @@ def start_state(scene: Scene, number: int, obstacles: int) -> tuple[Float64[np.n
         standing = [boxes[name] for name in scene.objects if name not in names]
         for name in names:
             place = middle[thing] + generator.uniform(*ALONG) * line + generator.uniform(-ASIDE_M, ASIDE_M) * across
-            standing.append(tuple(corner + np.append(place - middle[name], 0.0) for corner in boxes[name]))
+            shift = np.append(place - middle[name], 0.0)
+            standing.append((boxes[name][0] + shift, boxes[name][1] + shift))
             address = 1 + scene.model.joint(f"{name}_joint0").qposadr[0]
             moved[address : address + 2] += place - middle[name]
         if all(_apart(a, b) for a, b in combinations(standing, 2) if obstacles):
@@ -246,7 +247,8 @@ def print_table(rows: list[dict[str, Any]]) -> None:
         scenes = [(row["task"], row["number"], row["obstacles"]) for row in own]
         pairs = [(zero[scene], row["clean"]) for scene, row in zip(scenes, own, strict=True) if scene in zero]
         if pairs and contestant.who != "zero":
-            difference = paired_bootstrap(*(np.array(side, bool) for side in zip(*pairs, strict=True)))
+            outcomes = np.array(pairs, bool)
+            difference = paired_bootstrap(outcomes[:, 0], outcomes[:, 1])
             interval = f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
             cells.append(f"{100 * difference.mean:+.1f} {interval} {verdict(difference)}")
         else:

@@ -29,8 +29,8 @@ def with_row(row: int, values) -> np.ndarray:
 
 
 def gripper(start: float, goal: float, row) -> float | None:
-    ends = [np.array([0, 0, 0, 0, value], float) for value in (start, goal)]
-    return crossing(roll_out(*ends, with_row(4, row)))
+    closed = np.array([0.0, 0.0, 0.0, 0.0, 1.0])
+    return crossing(roll_out(start * closed, goal * closed, with_row(4, row)))
 
 
 def test_without_weights_it_goes_straight_to_the_goal():
@@ -63,7 +63,8 @@ def test_follows_the_equations_written_out():
             acceleration = alpha * beta * (goal[row] - y) - alpha * z + gain * f
             y, z = y + 0.003 * z, z + 0.003 * acceleration
             assert path[k, row] == pytest.approx(y, abs=1e-9)
-    assert np.exp(-4.5 * min(t, 1.0) ** 3) < 0.0112 < np.exp(-4.5 * (t - 0.003) ** 3)
+    last = 0.003 * (len(path) - 1)
+    assert np.exp(-4.5 * min(last, 1.0) ** 3) < 0.0112 < np.exp(-4.5 * (last - 0.003) ** 3)
 
 
 @pytest.mark.parametrize(

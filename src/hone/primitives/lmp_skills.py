@@ -58,6 +58,10 @@ OPEN_STEPS = 6
 MOST_STEPS = 160
 BEHIND_M = 0.05
 """A push begins this far behind the thing's outline."""
+LOW_M = 0.006
+"""Height of the fingertips over what a pushed thing stands on: low, so that it slides and does not fall over."""
+UPRIGHT = 0.9
+"""Least cosine between where a pushed thing's own up was and is."""
 FINGERS, HAND = Cylinder(0.05, -TIP_M), Cylinder(0.08, HAND_ABOVE_M)
 """Rounder than the real hand, which is 13 and 21 cm long and 2 and 7 cm wide."""
 
@@ -124,13 +128,15 @@ def push(
 ) -> Skill:
     """Go behind the thing with closed fingers, as seen from the target, and move it there over the table.
 
-    The second movement is straight: weights would lead the fingers off the thing.
+    The second movement is straight: weights would lead the fingers off the thing. For things lower than the palm, which
+    is 6 cm above the tips: it meets a taller one first, at its top, and throws it over. True if it then is there and
+    still upright.
     """
     thing, goal = facts.objects[name], target_position(facts, target)
     along = (goal[:2] - thing.position[:2]) / max(float(np.linalg.norm(goal[:2] - thing.position[:2])), 1e-9)
     cloud = point_cloud(facts.shapes[name], thing) - thing.position
     outline = float((cloud[:, :2] @ along).max())
-    height = float(thing.position[2] + (cloud[:, 2].min() + cloud[:, 2].max()) / 2 + TIP_M / 2)
+    height = float(thing.position[2] + cloud[:, 2].min() + TIP_M + LOW_M)
     yaw = nearest_yaw(float(np.arctan2(along[1], along[0])) + np.pi / 2, opening_yaw(facts.eef.rotation))
     begin = np.append(thing.position[:2] - (outline + BEHIND_M) * along, height)
     end = np.append(goal[:2] - outline * along, height)
@@ -144,8 +150,9 @@ def push(
     start, columns = _state(facts.eef, closed=True), skyline(scene_points(facts, without=name))
     shove = Movement(start, _goal(end, yaw, facts, closed=True), (FINGERS, HAND), columns, config)
     facts, _ = yield from _perform(facts, shove, lambda movement: movement.standing(), note)
-    left = float(np.linalg.norm(facts.objects[name].position[:2] - goal[:2]))
-    return facts, left < NEAR_M
+    pushed = facts.objects[name]
+    upright = float(pushed.rotation[2] @ thing.rotation[2]) > UPRIGHT
+    return facts, upright and float(np.linalg.norm(pushed.position[:2] - goal[:2])) < NEAR_M
 
 
 def transfer(
