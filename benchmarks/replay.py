@@ -26,7 +26,7 @@ TASKS = (
     *(("libero_10", index) for index in range(9)),
     *(("libero_90", index) for index in (0, 9, 17, 20, 33, 39)),
 )
-"""All of four suites but one the expert cannot do; of libero_90 a drawer, a bowl, a stack, a knob on, a door, a knob off."""
+"""Four suites without the one task the expert cannot do; of libero_90 a drawer, a bowl, a stack, knobs and a door."""
 
 
 def main() -> None:

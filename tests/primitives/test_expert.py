@@ -13,7 +13,8 @@ from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.facts import Pose
 from hone.envs.libero.suites import task
 from hone.errors import HoneError
-from hone.primitives.expert import ATTEMPTS, Expert, choose_grasp, correlated_noise
+from hone.primitives.execution import ATTEMPTS, choose_grasp
+from hone.primitives.expert import Expert, correlated_noise
 from hone.types import Placement
 
 

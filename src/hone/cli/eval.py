@@ -24,8 +24,8 @@ class Config:
     """Options of `hone eval`."""
 
     policy: str
-    """Folder of the policy (config.json and model.safetensors), or `skills`: a planner and scripted movements, which
-    read object poses and need no demonstrations."""
+    """Folder of the policy (config.json and model.safetensors), or a planner with scripted movements, which reads
+    object poses and needs no demonstrations: `skills`, or `lmp` (language movement primitives)."""
     suite: str = "libero_object"
     """Benchmark suite."""
     tasks: tuple[int, ...] = ()
@@ -60,7 +60,7 @@ def run(config: Config) -> int:
     if config.placements < 1:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
-    policy = ScriptedPolicy(config.planning) if config.policy in SCRIPTED else load_policy(config.policy)
+    policy = ScriptedPolicy(config.policy, config.planning) if config.policy in SCRIPTED else load_policy(config.policy)
     env = config.env.seen_by(policy.spec)
     if config.step_cap is not None:
         env = replace(env, step_cap=config.step_cap)

@@ -1,4 +1,4 @@
-"""Plans and movements as a policy: what `hone eval --policy skills` runs. No weights, no demonstrations, no pictures.
+"""Plans and movements as a policy: `hone eval --policy skills` and `--policy lmp`. No demonstrations, no pictures.
 
 It is told the instruction and reads the facts of the scene, which is privileged. A planner turns the instruction into
 sub-goals once, at the first look; movements carry them out, one control step per decision. Sub-goals that do not hold
@@ -21,13 +21,15 @@ from hone.language.plan import Decomposer, Plan, Refusal, check_grounded
 from hone.policies.base import Candidate, Candidates, Features, LogProb, NoLikelihoodError, PolicyState
 from hone.primitives.conditions import reached
 from hone.primitives.expert import Expert, goal_plan
+from hone.primitives.motions import LmpMotions, Motions, TypedSkills
 from hone.specs import Spec
 from hone.types import Observation
 
 log = logging.getLogger(__name__)
 
 REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
-SCRIPTED = ("skills",)
+SCRIPTED: dict[str, type[Motions]] = {"skills": TypedSkills, "lmp": LmpMotions}
+"""Policies by the form of their movements: typed skills, or language movement primitives for taking and bringing."""
 Planner = Literal["grammar", "goal"]
 
 
@@ -52,8 +54,9 @@ class FactFeatures(Features):
 class Pilot:
     """One episode: plans at the first facts it is given, then moves. The policy's state of one row."""
 
-    def __init__(self, decompose: Decomposer, refinements: int) -> None:
+    def __init__(self, decompose: Decomposer, motions: Motions, refinements: int) -> None:
         self._decompose = decompose
+        self._motions = motions
         self._left = refinements
         self._expert: Expert | None = None
         self._plan: Plan | None = None
@@ -66,7 +69,7 @@ class Pilot:
             if self._plan is None and self._refusal is None:
                 self._plan = self._decompose(instruction, facts)
                 check_grounded(self._plan, facts)
-                self._expert = Expert(plan=self._plan)
+                self._expert = Expert(plan=self._plan, motions=self._motions)
             while self._expert is not None:
                 command = self._expert.act(facts)
                 if command is not None:
@@ -85,7 +88,7 @@ class Pilot:
             return None
         self._left -= 1
         self._refined += 1
-        return Expert(plan=replace(self._plan, subgoals=tuple(missing)))
+        return Expert(plan=replace(self._plan, subgoals=tuple(missing)), motions=self._motions)
 
     def report(self) -> dict[str, Any]:
         refusal = None if self._refusal is None else {"reason": self._refusal.reason, "message": str(self._refusal)}
@@ -94,9 +97,13 @@ class Pilot:
 
 
 class ScriptedPolicy:
-    """Typed skills led by a plan, behind the contract of every policy."""
+    """Movements led by a plan, behind the contract of every policy."""
 
-    def __init__(self, planning: Planning | None = None) -> None:
+    def __init__(self, name: str = "skills", planning: Planning | None = None) -> None:
+        """`name`: one of `SCRIPTED`."""
+        if name not in SCRIPTED:
+            raise unknown_name("scripted policy", name, SCRIPTED)
+        self.name = name
         self.planning = planning or Planning()
         self.spec = Spec(cameras=(), facts=True)
         self.chunk_length = 1
@@ -126,7 +133,8 @@ class ScriptedPolicy:
         raise NoLikelihoodError("a scripted policy cannot score actions; clone its demonstrations to train a policy.")
 
     def initial_state(self, num_rows: int) -> PolicyState:
-        return [Pilot(decomposer(self.planning.planner), self.planning.refinements) for _ in range(num_rows)]
+        decompose, motions = decomposer(self.planning.planner), SCRIPTED[self.name]()
+        return [Pilot(decompose, motions, self.planning.refinements) for _ in range(num_rows)]
 
 
 def decomposer(planner: str) -> Decomposer:
