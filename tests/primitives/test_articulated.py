@@ -32,7 +32,7 @@ pytestmark = pytest.mark.sim
 )
 def test_reaches_the_goal(suite, index):
     env = LiberoConfig(images=False, stop_at_success=False, physics="fast", step_cap=600).build(1)
-    env.reset([0], [task(suite, index)], [Placement("official", 0)])
+    env.reset([0], [task(suite, index)], [Placement("sampled", 0)])
     expert = Expert()
     while (command := expert.act(env.facts([0])[0])) is not None:
         assert not env.step([0], command.action[None, None].astype(np.float32)).done[0]
