@@ -85,7 +85,7 @@ def hone_actions(actions: Float32[np.ndarray, "T 7"], gripper: Gripper, where: s
     Raises `HoneError` where the numbers contradict `gripper` or are no LIBERO actions at all.
     """
     low, high = float(actions.min()), float(actions.max())
-    if not (np.isfinite(actions).all() and -1.01 <= low and high <= 1.01):
+    if not (np.isfinite(actions).all() and low >= -1.01 and high <= 1.01):
         raise HoneError(
             f"{where}: actions reach from {low:.3g} to {high:.3g}, but LIBERO's lie in [-1, 1]. Hone reads relative "
             "OSC_POSE actions that are not normalised."
@@ -177,7 +177,9 @@ def read_info(folder: Path) -> dict[str, Any]:
     """`meta/info.json`, of the version Hone reads."""
     path = folder / INFO
     if not path.exists():
-        raise HoneError(f"'{folder}' is no LeRobot data set (no {INFO}). Give the folder that has meta/ and data/ in it.")
+        raise HoneError(
+            f"'{folder}' is no LeRobot data set (no {INFO}). Give the folder that has meta/ and data/ in it."
+        )
     try:
         info = json.loads(path.read_text())
         version = str(info["codebase_version"])

@@ -95,10 +95,11 @@ class LerobotReader:
 
     def _check_declared(self) -> None:
         where, declared, convention = f"'{self._folder}'", self._info["features"], self._convention
-        if float(self._info["fps"]) != convention.fps:
+        fps = self._info["fps"]
+        if float(fps) != convention.fps:
             raise HoneError(
-                f"{where} declares {self._info['fps']} frames per second, not {convention.fps:g}. If each of its rows is "
-                f"one control step of LIBERO (20 a second) all the same, pass --convention.fps {self._info['fps']}."
+                f"{where} declares {fps} frames per second, not {convention.fps:g}. If each of its rows is one control "
+                f"step of LIBERO (20 a second) all the same, pass --convention.fps {fps}."
             )
         for key, dim in ((lf.STATE, PROPRIO_DIM), (lf.ACTION, ACTION_DIM)):
             if key not in declared:
@@ -114,7 +115,9 @@ class LerobotReader:
                 known = ", ".join(cameras) or "none"
                 raise HoneError(f"{where} has no camera '{key}'. It has: {known}. Name two with --convention.cameras.")
             if sorted(_picture_shape(cameras[key]))[0] != 3 or len(set(_picture_shape(cameras[key]))) > 2:
-                raise HoneError(f"{where}: pictures of '{key}' are {cameras[key]['shape']}, but must be square and RGB.")
+                raise HoneError(
+                    f"{where}: pictures of '{key}' are {cameras[key]['shape']}, but must be square and RGB."
+                )
 
     def _columns(self) -> list[str]:
         pictures = [key for key in self._convention.cameras if self._info["features"][key]["dtype"] == "image"]
@@ -166,7 +169,9 @@ class LerobotReader:
         index = table["index"].to_numpy()
         rows = np.flatnonzero((index >= row["dataset_from_index"]) & (index < row["dataset_to_index"]))
         if len(rows) != length or length == 0 or rows[-1] - rows[0] != length - 1:
-            raise HoneError(f"{where} should have {length} rows in '{path}', but {len(rows)} are there. Fetch it again.")
+            raise HoneError(
+                f"{where} should have {length} rows in '{path}', but {len(rows)} are there. Fetch it again."
+            )
         frames = table.slice(int(rows[0]), length)
         own = json.loads(row[lf.HEADER]) if row.get(lf.HEADER) else None
         actions = lf.hone_actions(_matrix(frames, lf.ACTION, ACTION_DIM, where), self._convention.gripper, where)

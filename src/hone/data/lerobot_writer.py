@@ -30,11 +30,7 @@ VIDEO_MEGABYTES = 200
 
 
 def export_lerobot(
-    folder: Path,
-    destination: Path,
-    *,
-    video_megabytes: float = VIDEO_MEGABYTES,
-    on_episode: Callable[[Episode], None] | None = None,
+    folder: Path, destination: Path, on_episode: Callable[[Episode], None] | None = None
 ) -> dict[str, Any]:
     """Write the episodes of `folder`, successes and failures, as a data set in `destination`.
 
@@ -49,7 +45,7 @@ def export_lerobot(
     writer = None
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        writer = _Writer(partial, dataset.spec, video_megabytes)
+        writer = _Writer(partial, dataset.spec)
         for episode in iterate_episodes(folder, status=None):
             if episode.status != "error":
                 writer.add(episode)
@@ -78,11 +74,10 @@ class _Files:
 
 
 class _Writer:
-    def __init__(self, root: Path, spec: Spec, video_megabytes: float) -> None:
+    def __init__(self, root: Path, spec: Spec) -> None:
         self._arrow = lf.arrow()
         self._root = root
         self._spec = spec
-        self._video_megabytes = video_megabytes
         self._features = lf.features(spec)
         self._instructions: list[str] = []
         self._rows: list[dict[str, Any]] = []
@@ -114,7 +109,9 @@ class _Writer:
         row |= {f"data/{name}": number for name, number in self._write_rows(columns).items()}
         for camera, name in enumerate(self._spec.cameras):
             if episode.images is None:
-                raise HoneError(f"an episode of '{episode.task.name}' has no images, although the folder declares them.")
+                raise HoneError(
+                    f"an episode of '{episode.task.name}' has no images, although the folder declares them."
+                )
             key = lf.CAMERA_KEYS[name]
             pictures = lf.reorient(episode.images[:, camera], self._spec.image_orientation, "rotated_180")
             row |= {f"videos/{key}/{name}": value for name, value in self._write_video(key, pictures).items()}
@@ -185,10 +182,10 @@ class _Writer:
         self._data.write_table(table)
         return self._data_files.place
 
-    def _write_video(self, key: str, pictures: np.ndarray) -> dict[str, float]:
+    def _write_video(self, key: str, pictures: np.ndarray) -> dict[str, int | float]:
         """Append to the camera's film, and say which file that is and from when to when."""
         rate, files = self._spec.control_rate_hz, self._video_files[key]
-        if key in self._videos and self._videos[key].megabytes > self._video_megabytes:
+        if key in self._videos and self._videos[key].megabytes > VIDEO_MEGABYTES:
             self._videos.pop(key).close()
             files.number += 1
         if key not in self._videos:
@@ -201,7 +198,12 @@ class _Writer:
 
     def _episode_table(self) -> Any:
         rows = [
-            {**row, **{f"stats/{key}/{name}": value.tolist() for key, part in stats.items() for name, value in part.items()}}
+            {
+                **row,
+                **{
+                    f"stats/{key}/{name}": value.tolist() for key, part in stats.items() for name, value in part.items()
+                },
+            }
             for row, stats in zip(self._rows, self._stats, strict=True)
         ]
         return self._arrow.pa.Table.from_pylist(rows)

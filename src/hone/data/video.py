@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import subprocess
+import tempfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -71,8 +73,8 @@ class VideoReader:
     def __init__(self) -> None:
         self._path: Path | None = None
         self._next = 0
-        self._size = (0, 0)
-        self._frames: Iterator[bytes] = iter(())
+        self._ffmpeg: subprocess.Popen[bytes] | None = None
+        self._complaints: IO[bytes] | None = None
 
     def read(self, path: Path, start: int, count: int) -> UInt8[np.ndarray, "T H W 3"]:
         """Pictures `start` to `start + count - 1` of the file.
@@ -81,28 +83,27 @@ class VideoReader:
         """
         if path != self._path or start < self._next:
             self._open(path)
-        width, height = self._size
         pictures = []
-        try:
-            for frame in self._frames:
-                self._next += 1
-                if self._next > start:
-                    pictures.append(np.frombuffer(frame, np.uint8).reshape(height, width, 3))
-                if self._next == start + count:
-                    break
-        except (OSError, RuntimeError) as error:
-            raise HoneError(f"video '{path}' is damaged ({_last_line(error)}). Fetch it again.") from error
-        if len(pictures) < count:
-            raise HoneError(
-                f"video '{path}' ends after {self._next} pictures, but an episode needs {start} to {start + count - 1}. "
-                "Fetch it again."
-            )
+        while self._next < start + count:
+            picture = self._picture()
+            if picture is None:
+                raise HoneError(
+                    f"video '{path}' ends after {self._next} pictures, but an episode needs {start} to "
+                    f"{start + count - 1}{self._complaint()}. Fetch it again."
+                )
+            if self._next >= start:
+                pictures.append(picture)
+            self._next += 1
         return np.stack(pictures)
 
     def close(self) -> None:
-        frames, self._frames, self._path = self._frames, iter(()), None
-        if hasattr(frames, "close"):
-            frames.close()  # pyright: ignore[reportAttributeAccessIssue]
+        """Stop ffmpeg, whether or not it has come to the end."""
+        if self._ffmpeg is not None:
+            self._ffmpeg.kill()
+            self._ffmpeg.communicate()
+        if self._complaints is not None:
+            self._complaints.close()
+        self._path = self._ffmpeg = self._complaints = None
 
     def _open(self, path: Path) -> None:
         import imageio_ffmpeg
@@ -110,12 +111,36 @@ class VideoReader:
         self.close()
         if not path.exists():
             raise HoneError(f"video '{path}' is missing. Fetch the whole data set, videos/ included.")
-        frames = imageio_ffmpeg.read_frames(path, pix_fmt="rgb24")
-        try:
-            about = next(frames)
-        except (OSError, RuntimeError, StopIteration) as error:
-            raise HoneError(f"video '{path}' cannot be read ({_last_line(error)}). Fetch it again.") from error
-        self._path, self._next, self._size, self._frames = path, 0, about["source_size"], frames
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path)]
+        command += ["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
+        self._ffmpeg = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._complaints
+        )
+        self._path, self._next = path, 0
+
+    def _picture(self) -> UInt8[np.ndarray, "H W 3"] | None:
+        """The next picture, `None` at the end. In PPM each one says how large it is: `P6`, `width height`, `255`."""
+        assert self._ffmpeg is not None
+        assert self._ffmpeg.stdout is not None
+        stream = self._ffmpeg.stdout
+        if stream.readline() != b"P6\n":
+            return None
+        width, height = map(int, stream.readline().split())
+        stream.readline()
+        content = stream.read(width * height * 3)
+        if len(content) < width * height * 3:
+            return None
+        return np.frombuffer(content, np.uint8).reshape(height, width, 3)
+
+    def _complaint(self) -> str:
+        """What ffmpeg had to say, in brackets."""
+        assert self._ffmpeg is not None
+        assert self._complaints is not None
+        self._ffmpeg.wait()
+        self._complaints.seek(0)
+        said = self._complaints.read().decode(errors="replace").strip()
+        return f" ({said.splitlines()[-1]})" if said else ""
 
 
 def _last_line(error: BaseException) -> str:
