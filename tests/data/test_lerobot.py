@@ -349,3 +349,53 @@ def test_without_marks_all_count_as_successes_and_it_is_said(dataset: Path, capl
     edit_info(dataset, lambda info: info["features"].pop("next.success"))
     assert [e.status for e in read(dataset)] == ["success"] * 3
     assert "does not mark success" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["videos", "images"])
+def test_what_lerobot_itself_wrote_is_read(kind: str):
+    """tests/golden/make_lerobot_v3.py made these with the package `lerobot`, in the convention of `lerobot/libero`."""
+    expected = np.load(GOLDEN / "expected.npz")
+    start = 0
+    episodes = read(GOLDEN / kind, side=64)
+    for length, one in zip(expected["lengths"], episodes, strict=True):
+        rows = slice(start, start + int(length))
+        np.testing.assert_array_equal(one.proprio, expected["state"][rows])
+        np.testing.assert_array_equal(one.actions, expected["action"][rows])
+        assert one.images is not None
+        off = np.abs(one.images.astype(int) - expected["pictures"][rows][:, :, :, ::-1])  # upright again
+        assert off.mean() < (0.001 if kind == "images" else 4)  # another step is 16/3 away, the other camera 20
+        start += int(length)
+    assert [e.status for e in episodes] == ["success", "failure"]
+    assert episodes[1].task.instruction == "turn on the stove"
+
+
+def test_what_hone_writes_has_the_columns_and_types_that_lerobot_writes(exported: Path):
+    own, theirs = exported, GOLDEN / "videos"
+    for name in ("data/chunk-000/file-000.parquet", "meta/episodes/chunk-000/file-000.parquet"):
+        left, right = pq.read_schema(own / name), pq.read_schema(theirs / name)
+        for column in right.names:
+            assert column in left.names, column
+            if not column.startswith("stats/"):
+                assert left.field(column).type == right.field(column).type, column
+    infos = [json.loads((folder / "meta/info.json").read_text()) for folder in (own, theirs)]
+    assert set(infos[1]) <= set(infos[0])
+    for name in ("codebase_version", "chunks_size", "fps", "data_path", "video_path"):
+        assert infos[0][name] == infos[1][name], name
+    for key, about in infos[1]["features"].items():
+        assert infos[0]["features"][key]["dtype"] == about["dtype"], key
+
+
+def test_statistics_are_those_that_lerobot_computes():
+    """Moments and extremes equal; quantiles within the width of LeRobot's histogram bins (5,000 over the range)."""
+    expected = np.load(GOLDEN / "expected.npz")
+    theirs = json.loads((GOLDEN / "images/meta/stats.json").read_text())
+    ends = np.cumsum(expected["lengths"])[:-1]
+    numbers = {"observation.state": expected["state"], "action": expected["action"]}
+    ours = {key: join([column_stats(part) for part in np.split(column, ends)]) for key, column in numbers.items()}
+    for camera, key in enumerate(KEYS):
+        ours[key] = join([picture_stats(part) for part in np.split(expected["pictures"][:, camera], ends)])
+    for key, stats in ours.items():
+        assert sorted(stats) == sorted(theirs[key])
+        for name in ("min", "max", "mean", "std", "count"):
+            np.testing.assert_allclose(stats[name], theirs[key][name], rtol=1e-4, atol=1e-4, err_msg=f"{key} {name}")
+            assert np.shape(stats[name]) == np.shape(theirs[key][name])

@@ -62,3 +62,11 @@ def test_a_damaged_film_is_named_and_ffmpeg_says_why(tmp_path: Path, reader: Vid
     (tmp_path / "broken.mp4").write_bytes(b"not a film")
     with pytest.raises(HoneError, match=r"broken\.mp4' ends after 0 pictures.*\(.*Invalid data"):
         reader.read(tmp_path / "broken.mp4", 0, 1)
+
+
+def test_a_film_that_cannot_be_written_is_named(tmp_path: Path):
+    (tmp_path / "taken.mp4").mkdir()
+    writer = VideoWriter(tmp_path / "taken.mp4", 32, 20.0)
+    with pytest.raises(HoneError, match=r"could not write .*taken\.mp4' \("):
+        writer.write(pictures(1000))  # more than a pipe holds, so that ffmpeg's end is noticed
+    writer.abandon()

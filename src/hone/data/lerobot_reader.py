@@ -82,12 +82,12 @@ class LerobotReader:
 
     def __iter__(self) -> Iterator[Episode]:
         cameras = [VideoReader() for _ in self._convention.cameras]
-        path, table = None, None
+        last, table = None, None
         try:
             for row in self._rows:
-                file = self._data_path(row)
-                if file != path:
-                    path, table = file, self._read_parquet(file, self._columns())
+                path = self._data_path(row)
+                if path != last:
+                    last, table = path, self._read_parquet(path, self._columns())
                 yield self._episode(row, path, table, cameras)
         finally:
             for camera in cameras:
