@@ -1,7 +1,7 @@
 """Statistics as LeRobot keeps them beside its data: of each column of an episode, and of all episodes together.
 
 Names, shapes and the way episodes are joined are those of lerobot/datasets/compute_stats.py (0.6.1). Departure: an
-episode's quantiles are exact; LeRobot reads them off a histogram.
+episode's quantiles are interpolated between its values; LeRobot takes the nearest edge of a fine histogram.
 """
 
 from __future__ import annotations
