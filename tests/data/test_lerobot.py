@@ -306,6 +306,10 @@ def test_a_missing_column_is_named(dataset: Path):
     edit_data(dataset, lambda columns: columns.pop("observation.state"))
     with pytest.raises(HoneError, match=r"no column 'observation\.state'"):
         read(dataset)
+    path = dataset / "meta/episodes/chunk-000/file-000.parquet"
+    pq.write_table(pq.ParquetFile(path).read().drop_columns(["dataset_to_index"]), path)
+    with pytest.raises(HoneError, match=r"file-000\.parquet' has no column 'dataset_to_index'"):
+        read(dataset)
 
 
 def test_missing_rows_are_named(dataset: Path):

@@ -135,10 +135,15 @@ class LerobotReader:
         paths = sorted((self._folder / "meta/episodes").glob("*/*.parquet"))
         if not paths:
             raise HoneError(f"'{self._folder}' has no meta/episodes/…/*.parquet. Fetch the whole data set.")
+        needed = ["episode_index", "length", "dataset_from_index", "dataset_to_index"]
+        needed += [f"data/{name}" for name in ("chunk_index", "file_index")]
+        for key in self._convention.cameras:
+            if self._info["features"][key]["dtype"] == "video":
+                needed += [f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
         rows: list[dict[str, Any]] = []
         for path in paths:
-            wanted = [name for name in self._schema(path) if not name.startswith("stats/")]
-            rows += self._read_parquet(path, wanted).to_pylist()
+            marks = [name for name in ("success", lf.HEADER) if name in self._schema(path)]
+            rows += self._read_parquet(path, [*needed, *marks]).to_pylist()
         return sorted(rows, key=lambda row: row["episode_index"])
 
     def _schema(self, path: Path) -> list[str]:
@@ -153,7 +158,8 @@ class LerobotReader:
         names = self._schema(path)
         for name in columns or ():
             if name not in names:
-                raise HoneError(f"'{path}' has no column '{name}', although {lf.INFO} declares it. It has: {names}.")
+                has = ", ".join(known for known in names if not known.startswith("stats/"))
+                raise HoneError(f"'{path}' has no column '{name}', which a data set {lf.VERSION} needs. It has: {has}.")
         try:
             return self._arrow.pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
         except (OSError, ValueError) as error:
