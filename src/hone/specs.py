@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from hone.errors import HoneError
 
+Orientation = Literal["upright", "opengl", "rotated_180"]
+"""How pictures stand; `hone.envs.libero.render` says what each is."""
+
 
 class SpecMismatchError(HoneError):
     """Policy and environment disagree about a convention."""
@@ -30,7 +33,7 @@ class Spec:
     proprio: str = "eef_pos_m3+axis_angle_rad3+finger_qpos_m2"
     cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
     image_size: int = 84
-    image_orientation: Literal["upright", "opengl", "rotated_180"] = "upright"
+    image_orientation: Orientation = "upright"
     state_tokens: str = "none"
     """Layout of privileged object tokens, or 'none'."""
     facts: bool = False

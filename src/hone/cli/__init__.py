@@ -21,6 +21,7 @@ VERBS: dict[str, str] = {
     "doctor": "check that this machine can run Hone, and say what to do where it cannot",
     "demo": "improve a small policy on three LIBERO tasks and report it, in minutes, on two CPU cores",
     "demos": "record demonstrations by a scripted expert",
+    "data": "write demonstrations as a LeRobot data set, or read one",
     "clone": "train a policy on recorded demonstrations",
     "eval": "measure a policy's success by the rules of evidence",
     "improve": "make a policy better by itself and prove the gain",

@@ -86,6 +86,10 @@ class EpisodeWriter:
 def read_dataset(folder: Path) -> Dataset:
     """What the episodes in `folder` share."""
     path = folder / "dataset.json"
+    if (folder / "meta" / "info.json").exists():
+        raise HoneError(
+            f"'{folder}' is a LeRobot data set. `hone data import --dataset {folder} --output …` makes episodes of it."
+        )
     if not path.exists():
         raise HoneError(
             f"'{folder}' holds no demonstrations (no dataset.json). `hone demos --output {folder}` makes some."
@@ -114,13 +118,18 @@ def read_episodes(
     folder: Path, tasks: Sequence[Task] | None = None, status: Status | None = "success"
 ) -> list[Episode]:
     """The episodes in the folder, in the order written; of some tasks only, of one status only (`None`: of every)."""
+    return list(iterate_episodes(folder, tasks, status))
+
+
+def iterate_episodes(
+    folder: Path, tasks: Sequence[Task] | None = None, status: Status | None = "success"
+) -> Iterator[Episode]:
+    """What `read_episodes` gives, one at a time: for folders that do not fit into memory."""
     read_dataset(folder)
-    episodes = []
     for path, header, arrays in _open(folder):
         if (tasks is not None and header.task not in tasks) or (status is not None and header.status != status):
             continue
-        episodes.append(_read(path, header, arrays))
-    return episodes
+        yield _read(path, header, arrays)
 
 
 def _files(folder: Path) -> list[Path]:

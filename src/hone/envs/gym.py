@@ -315,7 +315,7 @@ def _checked_render_mode(mode: str | None) -> str | None:
 
 
 def _upright(picture: np.ndarray, config: LiberoConfig) -> np.ndarray:
-    rows = slice(None) if config.image_orientation == "upright" else slice(None, None, -1)
+    rows = slice(None, None, -1) if config.image_orientation == "opengl" else slice(None)
     columns = slice(None, None, -1) if config.image_orientation == "rotated_180" else slice(None)
     return np.ascontiguousarray(picture[rows, columns])
 
