@@ -85,6 +85,10 @@ def test_pictures_are_drawn_only_where_they_are_asked_for() -> None:
     assert picture[176:].mean() > picture[:32].mean()  # white floor below, grey wall above: upright
     assert observation["pixels"]["image"][:10].mean() > observation["pixels"]["image"][-4:].mean()  # as OpenGL draws it
     seeing.close()
+    turned = single(images=True, image_size=32, render_mode="rgb_array", image_orientation="rotated_180")
+    turned.reset(options={"official": 3})
+    assert np.abs(turned.render().astype(int) - picture).max() <= 1
+    turned.close()
 
 
 def test_rows_of_the_vector_equal_single_environments() -> None:
