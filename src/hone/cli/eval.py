@@ -65,6 +65,8 @@ def run(config: Config) -> int:
     if config.step_cap is not None:
         env = replace(env, step_cap=config.step_cap)
     check_compatible(policy.spec, env.spec)
+    if config.policy in SCRIPTED and config.planning.planner == "llm" and config.workers:
+        raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
     setup = Setup(
         chosen,
         config.placement_kind,

@@ -81,6 +81,7 @@ def evaluate(
             steps=t.steps,
             decisions=t.decisions,
             seed=t.request.seed,
+            report=t.report,
         )
         for t in trajectories
     ]

@@ -8,15 +8,16 @@ at the end are tried again, `refinements` times at most. Where the planner refus
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from hone.envs.libero.facts import Facts
-from hone.errors import unknown_name
+from hone.errors import HoneError, unknown_name
 from hone.language.plan import Decomposer, Plan, Refusal, check_grounded
 from hone.policies.base import Candidate, Candidates, Features, LogProb, NoLikelihoodError, PolicyState
 from hone.primitives.conditions import reached
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 SCRIPTED: dict[str, type[Motions]] = {"skills": TypedSkills, "lmp": LmpMotions}
 """Policies by the form of their movements: typed skills, or language movement primitives for taking and bringing."""
-Planner = Literal["grammar", "goal"]
+Planner = Literal["grammar", "llm", "goal"]
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,22 @@ class Planning:
     """How a scripted policy comes to its plan, and what it does when one fails."""
 
     planner: Planner = "grammar"
-    """`grammar` reads the instruction; `goal` is told the simulator's own goal (an upper bound, and an ablation)."""
+    """`grammar` reads the instruction, and so does `llm`, a language model; `goal` is told the simulator's own goal (an
+    upper bound, and an ablation)."""
+    model: str = ""
+    """The language model's name, as its server knows it."""
+    base_url: str = "http://localhost:8000/v1"
+    """Address of the OpenAI-compatible server; its key is read from $HONE_LLM_KEY."""
+    transcript: Path = Path("runs/llm")
+    """Folder that every question and answer is written to; the budget of calls holds for it."""
     refinements: int = 1
     """Times the sub-goals that do not hold at the end are tried again."""
+
+    def __post_init__(self) -> None:
+        if self.planner == "llm" and not self.model:
+            raise HoneError("planner 'llm' needs the name of a model (planning.model), and a server that offers it.")
+        if self.refinements < 0:
+            raise HoneError(f"refinements is {self.refinements}; it cannot be negative.")
 
 
 @dataclass(frozen=True)
@@ -93,7 +107,7 @@ class Pilot:
     def report(self) -> dict[str, Any]:
         refusal = None if self._refusal is None else {"reason": self._refusal.reason, "message": str(self._refusal)}
         source = None if self._plan is None else self._plan.source
-        return {"planner": source, "refusal": refusal, "refinements": self._refined, "interventions": 0}
+        return {"plan": source, "refusal": refusal, "refinements": self._refined, "interventions": 0}
 
 
 class ScriptedPolicy:
@@ -110,7 +124,7 @@ class ScriptedPolicy:
 
     @property
     def text_encoder_name(self) -> str:
-        return f"none; plans by {self.planning.planner}"
+        return f"none; plans by {self.planning.planner} {self.planning.model}".rstrip()
 
     def encode(self, observation: Observation) -> Features:
         assert observation.facts is not None
@@ -133,21 +147,22 @@ class ScriptedPolicy:
         raise NoLikelihoodError("a scripted policy cannot score actions; clone its demonstrations to train a policy.")
 
     def initial_state(self, num_rows: int) -> PolicyState:
-        decompose, motions = decomposer(self.planning.planner), SCRIPTED[self.name]()
+        decompose, motions = decomposer(self.planning), SCRIPTED[self.name]()
         return [Pilot(decompose, motions, self.planning.refinements) for _ in range(num_rows)]
 
 
-def decomposer(planner: str) -> Decomposer:
-    known: dict[str, Callable[[], Decomposer]] = {"grammar": _grammar, "goal": lambda: _told}
-    if planner not in known:
-        raise unknown_name("planner", planner, known)
-    return known[planner]()
+def decomposer(planning: Planning) -> Decomposer:
+    """Whoever makes the plans. Imported where it is needed: a language model brings a package of its own."""
+    if planning.planner == "goal":
+        return _told
+    if planning.planner == "grammar":
+        from hone.language.grammar import decompose
 
+        return decompose
+    from hone.language.llm import Client, LlmConfig
+    from hone.language.llm_planner import LlmDecomposer
 
-def _grammar() -> Decomposer:
-    from hone.language.grammar import decompose
-
-    return decompose
+    return LlmDecomposer(Client(LlmConfig(planning.model, planning.transcript, planning.base_url)))
 
 
 def _told(instruction: str, facts: Facts) -> Plan:
