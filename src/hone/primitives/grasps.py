@@ -146,8 +146,8 @@ def find_grasps(
     for grasp in sorted(grasps, key=lambda grasp: round(grasp.cost, 5)):
         frame = downward(grasp.yaw)[:2, :2]
         others = np.column_stack([obstacles[:, :2] @ frame, obstacles[:, 2]])
-        place, height = (grasp.position[:2] @ frame)[None], grasp.position[2:]
-        if not _collides(others, place, height, search.margin)[0]:
+        offset = others[None] - np.append(grasp.position[:2] @ frame, grasp.position[2])
+        if not _blocked(*_beneath(offset, search.margin), offset[..., 2], search.margin)[0]:
             yield grasp
 
 
@@ -181,14 +181,16 @@ def _grasps_at_yaw(
     column = _column(local, places)
     places, column = places[column.any(1)], column[column.any(1)]
     top = _highest(local, column)
+    fingers, hand = _beneath(local[None, :, :2] - places[:, None], search.margin)
 
     best = (local.min(0) + local.max(0)) / 2
     grasps = []
     for depth in search.depths:
         height = np.maximum(top - depth, support + search.table_clearance)
-        between = _between_pads(local, places, height)
+        above = local[None, :, 2] - height[:, None]
+        between = column & (np.abs(above) < PAD_HALF_HEIGHT_M)
         kept = np.flatnonzero(between.sum(1) >= 3)
-        kept = kept[~_collides(local, places[kept], height[kept], search.margin)]
+        kept = kept[~_blocked(fingers[kept], hand[kept], above[kept], search.margin)]
         first, last, touched = _touched(local, places[kept], between[kept])
         # Where the pads first touch: beside the pads' middle the thing turns or slips out (a rim, tangentially).
         square = touched.max(1, initial=0.0) <= search.off_pad
@@ -234,8 +236,8 @@ def _farthest(base: Float64[np.ndarray, " 3"], *places: Float64[np.ndarray, "g 3
 
 def _column(local: Points, places: Float64[np.ndarray, "g 2"]) -> Bool[np.ndarray, "g n"]:
     """Points that lie between the open pads of each candidate, at any height."""
-    offset = np.abs(local[None, :, :2] - places[:, None])
-    return (offset[..., 0] < PAD_REACH_M) & (offset[..., 1] < PAD_HALF_WIDTH_M)
+    within = np.abs(local[None, :, 0] - places[:, None, 0]) < PAD_REACH_M
+    return within & (np.abs(local[None, :, 1] - places[:, None, 1]) < PAD_HALF_WIDTH_M)
 
 
 def _highest(local: Points, column: Bool[np.ndarray, "g n"]) -> Float64[np.ndarray, " g"]:
@@ -257,25 +259,22 @@ def _middle(
     return (np.where(between, across, -np.inf).max(1) + np.where(between, across, np.inf).min(1)) / 2
 
 
-def _collides(
-    points: Points, places: Float64[np.ndarray, "g 2"], height: Float64[np.ndarray, " g"], margin: float
+def _beneath(
+    offset: Float64[np.ndarray, "g n D"], margin: float
+) -> tuple[Bool[np.ndarray, "g n"], Bool[np.ndarray, "g n"]]:
+    """Points that the open fingers and the hand are above or below; `offset` is from the grip, in its frame."""
+    across, beside = np.abs(offset[..., 0]), np.abs(offset[..., 1])
+    fingers = (across > PAD_REACH_M) & (across < FINGER_OUTER_M + margin) & (beside < FINGER_HALF_WIDTH_M + margin)
+    hand = (across < HAND_HALF_LENGTH_M + margin) & (beside < HAND_HALF_WIDTH_M + margin)
+    return fingers, hand
+
+
+def _blocked(
+    fingers: Bool[np.ndarray, "g n"], hand: Bool[np.ndarray, "g n"], above: Float64[np.ndarray, "g n"], margin: float
 ) -> Bool[np.ndarray, " g"]:
-    """Whether some point is where the open fingers or the hand are, or come from."""
-    offset = np.abs(points[None, :, :2] - places[:, None])
-    above = points[None, :, 2] - height[:, None]
-    fingers = (
-        (offset[..., 0] > PAD_REACH_M)
-        & (offset[..., 0] < FINGER_OUTER_M + margin)
-        & (offset[..., 1] < FINGER_HALF_WIDTH_M + margin)
-        & (above > -TIP_M - margin)
-        & (above < SWEPT_M)
-    )
-    hand = (
-        (offset[..., 0] < HAND_HALF_LENGTH_M + margin)
-        & (offset[..., 1] < HAND_HALF_WIDTH_M + margin)
-        & (above > HAND_ABOVE_M - margin)
-        & (above < HAND_ABOVE_M + SWEPT_M)
-    )
+    """Whether some point is where the open fingers or the hand are or come from. `above`: its height over the grip."""
+    fingers = fingers & (above > -TIP_M - margin) & (above < SWEPT_M)
+    hand = hand & (above > HAND_ABOVE_M - margin) & (above < HAND_ABOVE_M + SWEPT_M)
     return np.any(fingers | hand, axis=1)
 
 
