@@ -187,14 +187,14 @@ Where a cell has two numbers, the second is that of LIBERO's original assets.
 - **states**: how many of the 50 stored initial states load. Every fifth is then held for 20 control steps without a
   command.
 - **moves**: the largest movement of a movable thing from step 10, where an episode begins, to step 20 (mm). LIBERO
-  stores some things high above their place: at step 10 they still fall.
+  stores tall things of its living room partly in the floor: they jump up, and at step 10 they still fall.
 - **overlap**: the deepest overlap of a movable thing with anything when a state is loaded (mm).
 - **fell**: things more than 5 cm below the table's top, or the floor, at step 20.
 - **apart**: how far things are from where they are on the original assets at step 20: the median in mm, and how many
   are more than 1 cm off. A dash: no original assets at hand. Only LIBERO's descriptions shape the physics; meshes are
   for the eye, and where one was not at hand a placeholder took its place.
 - **expert**: official placements that the scripted expert solves within the step cap. A dash: it does not
-  know how (a door).
+  know how.
 """
 COLUMNS = "| # | task | composes | states | moves | overlap | fell | apart | expert |"
 
