@@ -30,8 +30,12 @@ def carry_out(facts: Facts, plan: Plan, motions: Motions) -> Generator[Command, 
     """Reach the sub-goals one after the other; returns whether all went well.
 
     What holds already is left alone. A pick is done together with the placing that follows it. A drawer or door that
-    something is to be put behind is opened first.
+    something is to be put behind is opened first. Raises `Refusal` before the first movement where a thing is out of
+    reach.
     """
+    for subgoal in plan.subgoals:
+        if (reason := hindrance(facts, subgoal)) is not None:
+            raise Refusal("unreachable", reason)
     done = True
     shares, doing = _shares(plan), _Doing(motions)
     for number, subgoal in enumerate(plan.subgoals):
@@ -40,8 +44,6 @@ def carry_out(facts: Facts, plan: Plan, motions: Motions) -> Generator[Command, 
         joined = subgoal.verb == "pick" and following is not None and following.thing == subgoal.thing
         if joined or reached(facts, subgoal):
             continue
-        if (reason := hindrance(facts, subgoal)) is not None:
-            raise Refusal("unreachable", reason)
         later = [s.thing for s in rest if s.target is not None]
         facts, well = yield from doing.reach(facts, subgoal, later, shares.get(subgoal))
         done &= well
