@@ -83,13 +83,14 @@ def test_keeps_the_contract_and_needs_facts():
     with pytest.raises(SpecMismatchError, match="facts"):
         check_compatible(policy.spec, LiberoConfig().spec)
     check_compatible(policy.spec, LiberoConfig().seen_by(policy.spec).spec)
-    seen = Observation(np.zeros((2, 8), np.float32), ("a", "b"), facts=(brick_and_bin(), brick_and_bin()))
+    scenes = (brick_and_bin(), brick_and_bin())
+    seen = Observation(np.zeros((2, 8), np.float32), ("a", "b"), facts=scenes)
     state = policy.initial_state(2)
     candidates, _ = policy.propose(policy.encode(seen), state, 3, None)
     assert candidates.chunks.shape == (2, 3, 1, 7)
-    assert [pilot.report()["refusal"]["reason"] for pilot in state] == ["unparsed", "unparsed"]
-    assert seen.rows(slice(1, 2)).facts == seen.facts[1:]
-    assert len(Observation.cat([seen, seen]).facts) == 4
+    assert [pilot.report()["refusal"]["reason"] for pilot in state or ()] == ["unparsed", "unparsed"]
+    assert seen.rows(slice(1, 2)).facts == scenes[1:]
+    assert Observation.cat([seen, seen]).facts == scenes + scenes
 
 
 def test_bad_settings_are_named():
