@@ -7,7 +7,7 @@ With a folder of LIBERO's original assets the same is done there, and the positi
 When all scenes are done, the scripted expert plays a few official placements of each task.
 
 Appends JSON lines to benchmarks/results/libero_tasks.jsonl, one per task for the scene and one for the expert, skips
-what has a line for these assets, and writes docs/libero_tasks.md from all lines.
+what has a line for these assets, and at the end writes docs/libero_tasks.md from all lines.
 """
 
 from __future__ import annotations
@@ -232,8 +232,8 @@ def main() -> None:
             else:
                 row |= {"successes": play(task, arguments.placements)}
             append_row(NAME, row)
-            write_table(read_rows(RESULTS / f"{NAME}.jsonl"), TABLE)
             print(json.dumps(row), flush=True)
+    write_table(read_rows(RESULTS / f"{NAME}.jsonl"), TABLE)
 
 
 if __name__ == "__main__":
