@@ -45,7 +45,7 @@ def main() -> None:
                 continue
             control_env = control_env or hf.compose(chosen, pack.folder)
             state = scene.official_states[placement]
-            _, reference = reference_trace(control_env, state, actions)
+            _, reference = reference_trace(control_env, scene, state, actions)
             exact, fast = (trace(scene, physics, state, actions) for physics in ("exact", "fast"))
             append_row(
                 "replay",

@@ -89,9 +89,9 @@ def compare(
     reference_speeds = []
     try:
         with _pinned(1):
-            _, reference = reference_trace(control_env, state, actions)
+            _, reference = reference_trace(control_env, scene, state, actions)
             for _ in range(rounds):
-                seconds, _ = reference_trace(control_env, state, actions)
+                seconds, _ = reference_trace(control_env, scene, state, actions)
                 reference_speeds.append(len(actions) / seconds)
                 for contestant, run in runs.items():
                     with _pinned(contestant.threads):
@@ -139,10 +139,17 @@ def trace(scene: Scene, physics: Physics, state: Float64[np.ndarray, " S"], acti
     return Trace(np.stack(qpos), np.array(success))
 
 
-def reference_trace(control_env: Any, state: np.ndarray, actions: np.ndarray) -> tuple[float, Trace]:
-    """Seconds that hf-libero's `ControlEnv` takes, as its users run it, and what happened."""
-    control_env.seed(0)
+def reference_trace(control_env: Any, scene: Scene, state: np.ndarray, actions: np.ndarray) -> tuple[float, Trace]:
+    """Seconds that hf-libero's `ControlEnv` takes, as its users run it, and what happened.
+
+    LIBERO places fixtures anew at every reset, and not as after the first, even under the same seed; an episode begins
+    as in a fresh process (design: "start of an episode"), so they are put back where the scene has them.
+    """
     hf.reset(control_env)
+    model = control_env.sim.model._model
+    for name in scene.fixtures:
+        own, theirs = scene.model.body(f"{name}_main"), model.body(f"{name}_main")
+        theirs.pos, theirs.quat = own.pos, own.quat
     control_env.set_init_state(state)
     qpos, success, seconds = [], [], 0.0
     for action in actions:
