@@ -12,7 +12,9 @@ from typing import Any, Literal
 from hone.errors import HoneError
 
 Orientation = Literal["upright", "opengl", "rotated_180"]
-"""How pictures stand; `hone.envs.libero.render` says what each is."""
+"""`opengl`: rows from the bottom up, as robosuite returns pictures. `upright`: rows from the top down, as a person sees
+them. `rotated_180`: robosuite's picture turned by 180 degrees (`image[::-1, ::-1]`), the input of published VLAs; it is
+the upright picture mirrored left to right."""
 
 
 class SpecMismatchError(HoneError):

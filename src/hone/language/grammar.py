@@ -9,18 +9,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import cast
 
-import numpy as np
-
 from hone.envs.libero.facts import Facts
 from hone.language.lexicon import PLACING, SIDE_WORDS, Kind
 from hone.language.names import DOORS, category, is_volume, named, regions_of
-from hone.language.plan import Beside, Plan, Refusal, Side, Subgoal, Target, Verb, check_grounded, jointed_things
+from hone.language.plan import (
+    Beside,
+    Plan,
+    Refusal,
+    Side,
+    Subgoal,
+    Target,
+    Verb,
+    check_grounded,
+    check_reachable,
+    jointed_things,
+)
 from hone.language.relations import select
 from hone.language.syntax import Clause, Phrase, Relation, parse
 
 SOURCE = "grammar"
-REACH_M = 0.855
-"""Reach of the Panda arm, from its data sheet; measured here along the ground, from the robot's foot."""
 
 
 def decompose(instruction: str, facts: Facts) -> Plan:
@@ -32,21 +39,6 @@ def decompose(instruction: str, facts: Facts) -> Plan:
     check_grounded(plan, facts)
     check_reachable(plan, facts)
     return plan
-
-
-def check_reachable(plan: Plan, facts: Facts) -> None:
-    """Everything the plan touches is within the arm's reach; else `Refusal`."""
-    places = facts.objects | facts.fixtures | {name: region.pose for name, region in facts.regions.items()}
-    for subgoal in plan.subgoals:
-        target = subgoal.target.anchor if isinstance(subgoal.target, Beside) else subgoal.target
-        for name in (subgoal.thing, target):
-            if name is None:
-                continue
-            away = float(np.linalg.norm((places[name].position - facts.base.position)[:2]))
-            if away > REACH_M:
-                raise Refusal(
-                    "unreachable", f"'{name}' is {away:.2f} m from the robot's foot; it reaches {REACH_M:.2f} m."
-                )
 
 
 class _Reader:

@@ -7,7 +7,7 @@ from typing import Any
 
 from hone.envs.libero.facts import Facts
 from hone.language.llm import Client, Question
-from hone.language.plan import SIDES, Beside, Plan, Reason, Refusal, check_grounded, jointed_things
+from hone.language.plan import SIDES, Plan, Reason, Refusal, check_grounded, check_reachable, jointed_things
 from hone.language.scene_words import describe, places
 
 MOST_SUBGOALS = 20
@@ -82,9 +82,7 @@ class LlmDecomposer:
         if len(plan.subgoals) > MOST_SUBGOALS:
             raise Refusal("out_of_schema", f"{len(plan.subgoals)} sub-goals are too many; {MOST_SUBGOALS} at most.")
         check_grounded(plan, facts)
-        for number, subgoal in enumerate(plan.subgoals):
-            if subgoal.thing == (subgoal.target.anchor if isinstance(subgoal.target, Beside) else subgoal.target):
-                raise Refusal("out_of_schema", f"sub-goal {number}: '{subgoal.thing}' cannot go to itself.")
+        check_reachable(plan, facts)
         return plan
 
 

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
+import numpy as np
+
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
 
@@ -18,6 +20,10 @@ VERBS: tuple[Verb, ...] = get_args(Verb)
 Side = Literal["left", "right", "front", "back"]
 SIDES: tuple[Side, ...] = get_args(Side)
 Reason = Literal["unparsed", "absent", "ambiguous", "unreachable", "out_of_schema", "unanswered"]
+
+
+REACH_M = 0.855
+"""Reach of the Panda arm, from its data sheet; measured here along the ground, from the robot's foot."""
 
 
 class Refusal(HoneError):
@@ -124,8 +130,25 @@ def check_grounded(plan: Plan, facts: Facts) -> None:
                 f"cannot {subgoal.verb} '{subgoal.thing}'; this scene has {', '.join(sorted(able)) or 'none'}.",
             )
         target = subgoal.target.anchor if isinstance(subgoal.target, Beside) else subgoal.target
+        if target == subgoal.thing:
+            raise Refusal("out_of_schema", f"'{subgoal.thing}' cannot go to itself.")
         if target is not None and target not in places:
             raise Refusal("absent", f"there is no '{target}' to {subgoal.verb} to; known: {', '.join(sorted(places))}.")
+
+
+def check_reachable(plan: Plan, facts: Facts) -> None:
+    """Everything the plan touches is within the arm's reach; else `Refusal`."""
+    places = facts.objects | facts.fixtures | {name: region.pose for name, region in facts.regions.items()}
+    for subgoal in plan.subgoals:
+        target = subgoal.target.anchor if isinstance(subgoal.target, Beside) else subgoal.target
+        for name in (subgoal.thing, target):
+            if name is None:
+                continue
+            away = float(np.linalg.norm((places[name].position - facts.base.position)[:2]))
+            if away > REACH_M:
+                raise Refusal(
+                    "unreachable", f"'{name}' is {away:.2f} m from the robot's foot; it reaches {REACH_M:.2f} m."
+                )
 
 
 def jointed_things(facts: Facts) -> list[str]:

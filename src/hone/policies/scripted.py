@@ -18,7 +18,7 @@ import torch
 
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError, unknown_name
-from hone.language.plan import Decomposer, Plan, Refusal, check_grounded
+from hone.language.plan import Decomposer, Plan, Refusal, check_grounded, check_reachable
 from hone.policies.base import Candidate, Candidates, Features, LogProb, NoLikelihoodError, PolicyState
 from hone.primitives.conditions import reached
 from hone.primitives.expert import Expert, goal_plan
@@ -83,6 +83,7 @@ class Pilot:
             if self._plan is None and self._refusal is None:
                 self._plan = self._decompose(instruction, facts)
                 check_grounded(self._plan, facts)
+                check_reachable(self._plan, facts)
                 self._expert = Expert(plan=self._plan, motions=self._motions)
             while self._expert is not None:
                 command = self._expert.act(facts)

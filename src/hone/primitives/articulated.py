@@ -27,10 +27,11 @@ from hone.primitives.skills import (
     CLEARANCE_M,
     CLOSE,
     OPEN,
-    STALLED_STEPS,
     Command,
     Reach,
     Skill,
+    Standstill,
+    about_vertical,
     close_fingers,
     highest_between,
     move,
@@ -103,14 +104,11 @@ def drag(
     max_steps: int = 120,
 ) -> Skill:
     """Pull or push towards a goal that moves ahead of the part, until `done` or until nothing moves any more."""
-    stood_at, stalled = facts.eef.position, 0
+    standstill = Standstill(facts.eef.position)
     for _ in range(max_steps):
         if done(facts):
             return facts, True
-        if np.linalg.norm(facts.eef.position - stood_at) > 0.005:
-            stood_at, stalled = facts.eef.position, 0
-        stalled += 1
-        if stalled == STALLED_STEPS:
+        if standstill(facts.eef.position):
             break
         position, rotation = goal(facts)
         facts = yield Command(reach_action(facts.eef, Reach(position, rotation, position[2]), gripper))
@@ -219,7 +217,7 @@ def turn_knob(facts: Facts, name: str, on: bool = True) -> Skill:
 
     def onwards(facts: Facts) -> tuple[Vector, Rotation]:
         angle = facts.joints[name].position - start + (TURN_LEAD_RAD if on else -TURN_LEAD_RAD)
-        turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+        turn = about_vertical(angle)
         return joint.anchor + turn @ arm, turn @ downward(yaw)
 
     def turned(facts: Facts) -> bool:

@@ -1,4 +1,4 @@
-"""When a sub-goal can be begun and when it is reached, read from the facts alone: poses, contacts and joints.
+"""What is open, held, placed and reached, read from the facts alone: poses, contacts and joints.
 
 These are not the simulator's success check (`Facts.satisfied`), which a plan made from words must not look at. They use
 the rules LIBERO's predicates follow, and ask besides that the hand has let go.
@@ -14,7 +14,6 @@ from hone.errors import HoneError
 from hone.language.plan import Beside, Subgoal
 from hone.primitives.grasps import point_cloud
 
-LIFTED_M = 0.03
 ON_RADIUS_M = 0.03
 """LIBERO's: a thing is on another if they touch and their middles are this near, seen from above."""
 ABOVE_REGION_M = 0.10
@@ -25,8 +24,6 @@ WIDE_ENOUGH = 0.6
 ARRIVED_M = 0.03
 GAP_M = 0.03
 """Between a thing and the one it is put beside."""
-FARTHEST_M = 0.85
-"""From the robot's foot: what the hand reaches."""
 SIDES = {"left": (0.0, -1.0), "right": (0.0, 1.0), "front": (1.0, 0.0), "back": (-1.0, 0.0)}
 
 
@@ -135,19 +132,3 @@ def stands_at(facts: Facts, thing: str, target: str) -> bool:
     under = {**facts.objects, **facts.fixtures}[target]
     near = float(np.linalg.norm(position[:2] - under.position[:2])) < ON_RADIUS_M
     return near and under.position[2] <= position[2] and frozenset((thing, target)) in facts.contacts
-
-
-def hindrance(facts: Facts, subgoal: Subgoal) -> str | None:
-    """Why a sub-goal cannot be begun now, in words; `None` if nothing is in the way.
-
-    A shut drawer or door is none: it is opened on the way (`shut_in`).
-    """
-    if subgoal.verb in ("open", "close", "turn_on", "turn_off"):
-        joint_of(facts, subgoal.thing)
-        return None
-    reach = float(np.linalg.norm(facts.objects[subgoal.thing].position[:2] - facts.base.position[:2]))
-    if reach > FARTHEST_M:
-        return f"'{subgoal.thing}' is {reach:.2f} m from the robot's foot; the hand reaches {FARTHEST_M} m."
-    if subgoal.target == subgoal.thing:
-        return f"'{subgoal.thing}' cannot be put on itself."
-    return None

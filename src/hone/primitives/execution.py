@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from hone.envs.libero.facts import Facts
-from hone.language.plan import Plan, Refusal, Subgoal, Target, Verb
+from hone.language.plan import Plan, Subgoal, Target, Verb
 from hone.primitives.articulated import close_drawer, open_drawer, turn_knob
 from hone.primitives.clearing import free_place, in_the_way
-from hone.primitives.conditions import held, hindrance, joint_of, reached, shut_in
+from hone.primitives.conditions import held, joint_of, reached, shut_in
 from hone.primitives.doors import close_door, open_door
 from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw, point_cloud, unlike
 from hone.primitives.motions import Motions
@@ -30,12 +30,8 @@ def carry_out(facts: Facts, plan: Plan, motions: Motions) -> Generator[Command, 
     """Reach the sub-goals one after the other; returns whether all went well.
 
     What holds already is left alone. A pick is done together with the placing that follows it. A drawer or door that
-    something is to be put behind is opened first. Raises `Refusal` before the first movement where a thing is out of
-    reach.
+    something is to be put behind is opened first. The plan has been checked (`check_grounded`, `check_reachable`).
     """
-    for subgoal in plan.subgoals:
-        if (reason := hindrance(facts, subgoal)) is not None:
-            raise Refusal("unreachable", reason)
     done = True
     shares, doing = _shares(plan), _Doing(motions)
     for number, subgoal in enumerate(plan.subgoals):

@@ -33,6 +33,9 @@ ROWS = ("x", "y", "z", "yaw", "gripper")
 """Metres, radians; the gripper between 0 (open) and 1 (closed)."""
 LARGEST_WEIGHT = (0.9, 0.9, 0.9, 0.9, 1.0)
 """Per row; the authors' rules allow 1 for the gripper alone."""
+ANGLE_RANGE_RAD = (-math.pi, math.pi)
+HEIGHT_RANGE_M = (-0.1, 0.5)
+"""What may be added to the goal: ours, the authors' code has no bounds."""
 WEIGHT_SCALE = np.array([20.0, 20.0, 20.0, 200.0, 10.0])
 ALPHA = np.array([20.8, 20.8, 20.8, 20.8, 8.4])
 BETA = np.array([5.2, 5.2, 5.2, 5.2, 10.5])
@@ -109,17 +112,18 @@ class LmpParameters:
                 count = len(row) if isinstance(row, list | tuple) else repr(row)
                 raise Refusal("out_of_schema", f"row '{name}' of 'weights' needs {size} numbers; found {count}.")
             for index, weight in enumerate(row):
-                if not _is_number(weight) or abs(weight) > largest:
-                    allowed = f"expected a number from -{largest} to {largest}"
-                    raise Refusal("out_of_schema", f"weight {index} of row '{name}' is {weight!r}; {allowed}.")
-        for name in ("angle", "height"):
-            if not _is_number(data.get(name, 0.0)):
-                raise Refusal("out_of_schema", f"'{name}' is {data[name]!r}; expected a number.")
-        return LmpParameters(np.array(rows, np.float64), float(data.get("angle", 0.0)), float(data.get("height", 0.0)))
+                _number(weight, f"weight {index} of row '{name}'", -largest, largest)
+        return LmpParameters(
+            np.array(rows, np.float64),
+            _number(data.get("angle", 0.0), "'angle'", *ANGLE_RANGE_RAD),
+            _number(data.get("height", 0.0), "'height'", *HEIGHT_RANGE_M),
+        )
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any, what: str, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise Refusal("out_of_schema", f"{what} is {value!r:.40}; expected a number from {low:g} to {high:g}.")
+    return float(value)
 
 
 def roll_out(start: State, goal: State, weights: Weights, config: LmpConfig | None = None) -> Trajectory:

@@ -31,12 +31,12 @@ from hone.primitives.skills import (
     CLOSE,
     EMPTY_WIDTH_M,
     OPEN,
-    SLIPPED_M,
-    STALLED_STEPS,
     Command,
     Reach,
     Skill,
+    Standstill,
     close_fingers,
+    is_lost,
     offset_in_hand,
     reach_action,
     release,
@@ -109,11 +109,7 @@ def carry(
         config=config or LmpConfig(),
     )
 
-    def lost(facts: Facts) -> bool:
-        slipped = float(np.linalg.norm(offset_in_hand(facts, name) - grip)) > SLIPPED_M
-        return slipped or facts.gripper_width_m < EMPTY_WIDTH_M
-
-    return (yield from _perform(facts, movement, propose, note, lost))
+    return (yield from _perform(facts, movement, propose, note, lambda facts: is_lost(facts, name, grip)))
 
 
 def push(
@@ -193,7 +189,7 @@ def follow(facts: Facts, path: Trajectory, unless: Callable[[Facts], bool] = lam
     stops = [*np.flatnonzero(np.diff(closed.astype(int))), len(path) - 1]
     gripper, row = CLOSE if closed[0] else OPEN, 0
     for stop in stops:
-        stood_at, stalled = facts.eef.position, 0
+        standstill = Standstill(facts.eef.position)
         for _ in range(MOST_STEPS):
             while row < stop and np.linalg.norm(path[row, :3] - facts.eef.position) < AHEAD_M:
                 row += 1
@@ -202,10 +198,7 @@ def follow(facts: Facts, path: Trajectory, unless: Callable[[Facts], bool] = lam
                 break
             if unless(facts):
                 return facts, False
-            if np.linalg.norm(facts.eef.position - stood_at) > 0.005:
-                stood_at, stalled = facts.eef.position, 0
-            stalled += 1
-            if stalled == STALLED_STEPS:
+            if standstill(facts.eef.position):
                 break
             facts = yield Command(reach_action(facts.eef, _aim(path[row]), gripper))
         if stop < len(path) - 1:

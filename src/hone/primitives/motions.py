@@ -11,7 +11,7 @@ from hone.envs.libero.facts import Facts
 from hone.primitives import lmp_skills
 from hone.primitives.grasps import Grasp, opening_yaw
 from hone.primitives.lmp import LmpConfig
-from hone.primitives.lmp_proposers import MARGIN_M, Proposer, rule_based_weights, zero_weights
+from hone.primitives.lmp_proposers import MARGIN_M, Proposer, rule_based_weights
 from hone.primitives.places import Position, Spot
 from hone.primitives.pushing import push
 from hone.primitives.skills import Skill, pick, place, release
@@ -50,14 +50,6 @@ class TypedSkills:
 def cautious(attempt: int) -> Proposer:
     """The rule, asking for more room at each further attempt: what a planner does that is told of a failure."""
     return partial(rule_based_weights, margin=(1 + attempt) * MARGIN_M)
-
-
-def straight(attempt: int) -> Proposer:
-    return zero_weights
-
-
-def same(attempt: int) -> Proposer:
-    return rule_based_weights
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ ROOM_M = 0.01
 class Share:
     """Of a surface that several things are to stand on: this is the `number`-th of `count`."""
 
-    number: int = 0
-    count: int = 1
+    number: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ def _middle(facts: Facts, thing: str, region: Region, share: Share) -> Position:
     """Shares lie side by side along the axis on which the thing is shorter."""
     if share.count == 1:
         return region.pose.position
-    own = point_cloud(facts.shapes[thing], facts.objects[thing])
-    axis = int(np.argmin(np.ptp(own, axis=0)[:2]))
-    along = np.linspace(-SPREAD, SPREAD, share.count)[share.number] * region.half_size[axis]
-    return region.pose.position + along * region.pose.rotation[:, axis]
+    own, ground = point_cloud(facts.shapes[thing], facts.objects[thing]), _Ground(region)
+    axis = int(np.argmin(np.ptp(own[:, :2] @ ground.axes, axis=0)))
+    along = np.linspace(-SPREAD, SPREAD, share.count)[share.number] * ground.half_size[axis]
+    return region.pose.position + along * np.append(ground.axes[:, axis], 0.0)
 
 
 def _free_spot(facts: Facts, thing: str, region: Region, middle: Position) -> Position:
@@ -83,11 +83,11 @@ def _free_spot(facts: Facts, thing: str, region: Region, middle: Position) -> Po
     own = skyline(point_cloud(facts.shapes[thing], pose))[:, :2] - pose.position[:2]
     reach = np.maximum(ground.half_size - INSET_M, 0.0)
     steps = [np.arange(-np.floor(r / GRID_M), np.floor(r / GRID_M) + 1) * GRID_M for r in reach]
-    spots = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 2) @ ground.axes.T
-    offsets = spots + region.pose.position[:2] - middle[:2]
-    room = np.array([np.linalg.norm((own + middle[:2] + o)[:, None] - others[None], axis=2).min() for o in offsets])
-    best = np.argmax(np.minimum(room, ROOM_M) - 0.01 * np.linalg.norm(offsets, axis=1))
-    return np.append(middle[:2] + offsets[best], middle[2])
+    grid = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 2)
+    spots = region.pose.position[:2] + grid @ ground.axes.T
+    room = np.array([np.linalg.norm((own + spot)[:, None] - others[None], axis=2).min() for spot in spots])
+    best = np.argmax(np.minimum(room, ROOM_M) - 0.01 * np.linalg.norm(spots - middle[:2], axis=1))
+    return np.append(spots[best], middle[2])
 
 
 def _standing(facts: Facts, thing: str, region: Region) -> Float64[np.ndarray, "_ 2"]:

@@ -49,6 +49,7 @@ CLEARANCE_M = 0.05
 CORRIDOR_M = 0.12
 """Half width of the strip along a path in which things count as passed over."""
 STALLED_STEPS = 30
+STALLED_M = 0.005
 SLIPPED_M = 0.04
 """A thing that moved this far in the hand is not held."""
 EMPTY_WIDTH_M = 0.002
@@ -56,6 +57,19 @@ EMPTY_WIDTH_M = 0.002
 
 Skill = Generator[Command, Facts, tuple[Facts, bool]]
 """Yields commands, receives facts; returns the last facts and whether it did what it should."""
+
+
+class Standstill:
+    """Asked once a control step; true when the hand has not left a place for `STALLED_STEPS` of them."""
+
+    def __init__(self, position: Float64[np.ndarray, " 3"]) -> None:
+        self._place, self._steps = position, 0
+
+    def __call__(self, position: Float64[np.ndarray, " 3"]) -> bool:
+        if np.linalg.norm(position - self._place) > STALLED_M:
+            self._place, self._steps = position, 0
+        self._steps += 1
+        return self._steps == STALLED_STEPS
 
 
 @dataclass(frozen=True)
@@ -129,17 +143,14 @@ def move(
 
     Fails after `max_steps`, as soon as `unless` holds, or when the hand stands still (something is in its way).
     """
-    stood_at, stalled = facts.eef.position, 0
+    standstill = Standstill(facts.eef.position)
     for _ in range(max_steps):
         reach = target(facts)
         offset = float(np.linalg.norm(reach.position - facts.eef.position))
         turn = float(np.linalg.norm(rotation_vector(reach.rotation @ facts.eef.rotation.T)))
         if offset < tolerance and turn < turn_tolerance:
             return facts, True
-        if np.linalg.norm(facts.eef.position - stood_at) > 0.005:
-            stood_at, stalled = facts.eef.position, 0
-        stalled += 1
-        if stalled == STALLED_STEPS or unless(facts):
+        if standstill(facts.eef.position) or unless(facts):
             return facts, False
         freedom = float(np.clip((offset - 0.02) / 0.10, 0.0, 1.0))
         facts = yield Command(reach_action(facts.eef, reach, gripper), freedom)
@@ -199,11 +210,9 @@ def place(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"], turn: float 
         travel = max(highest_between(heights, facts.eef.position, position) + CLEARANCE_M + hang, float(position[2]))
         return Reach(position, downward(yaw), travel, hover=travel - position[2], near=0.025, inner=0.01)
 
-    def lost(facts: Facts) -> bool:
-        slipped = float(np.linalg.norm(offset_in_hand(facts, name) - grip)) > SLIPPED_M
-        return slipped or facts.gripper_width_m < EMPTY_WIDTH_M
-
-    facts, arrived = yield from move(facts, over_target, CLOSE, tolerance=0.010, unless=lost)
+    facts, arrived = yield from move(
+        facts, over_target, CLOSE, tolerance=0.010, unless=lambda facts: is_lost(facts, name, grip)
+    )
     if not arrived:
         return facts, False
     return (yield from release(facts, yaw))
@@ -230,6 +239,12 @@ def scene_points(facts: Facts, without: str | None = None) -> Points:
     return np.concatenate(
         [np.zeros((0, 3))] + [point_cloud(facts.shapes[name], pose) for name, pose in things.items() if name != without]
     )
+
+
+def is_lost(facts: Facts, name: str, grip: Float64[np.ndarray, " 3"]) -> bool:
+    """The thing has moved in the hand from where it was (`offset_in_hand`), or the hand is empty."""
+    slipped = float(np.linalg.norm(offset_in_hand(facts, name) - grip)) > SLIPPED_M
+    return slipped or facts.gripper_width_m < EMPTY_WIDTH_M
 
 
 def offset_in_hand(facts: Facts, name: str) -> Float64[np.ndarray, " 3"]:

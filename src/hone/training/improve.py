@@ -205,7 +205,7 @@ def _train(
         first = checkpoint.iteration
         grpo.load_state_dict({"tensors": checkpoint.tensors, "learning_rate": checkpoint.state["learning_rate"]})
         counts, success_of = checkpoint.state["counts"], checkpoint.state["success_of"]
-        widening = checkpoint.state["widening"]
+        widening = checkpoint.state.get("widening", 1.0)  # runs begun by an earlier version have none
     if first == config.iterations:
         return policy, counts
 

@@ -23,11 +23,11 @@ from hone.envs.libero.facts import STATE_TOKENS, FactReader, Facts
 from hone.envs.libero.incidents import Incident
 from hone.envs.libero.perturb import Perturber
 from hone.envs.libero.perturb_looks import Look
-from hone.envs.libero.render import Orientation, Renderer
+from hone.envs.libero.render import Renderer
 from hone.envs.libero.scene import Physics, RenderProfile, Scene, ensure_placements, load_scene, set_physics
 from hone.envs.libero.suites import step_cap
 from hone.errors import HoneError
-from hone.specs import Spec
+from hone.specs import Orientation, Spec
 from hone.types import Observation, Placement, Task
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ A picture shows the bodies as they were at the simulator's last forward pass tha
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any, Literal
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -18,11 +18,7 @@ from hone.envs.libero.culling import Culling
 from hone.envs.libero.perturb_looks import PLAIN, Look
 from hone.envs.libero.scene import RenderProfile, Scene
 from hone.errors import HoneError
-
-Orientation = Literal["upright", "opengl", "rotated_180"]
-"""`opengl`: rows from the bottom up, as robosuite returns pictures. `upright`: rows from the top down, as a person sees
-them. `rotated_180`: robosuite's picture turned by 180 degrees (`image[::-1, ::-1]`), the input of published VLAs; it is
-the upright picture mirrored left to right."""
+from hone.specs import Orientation
 
 KEPT_STAGES: dict[RenderProfile, int] = {"cheap": 32, "decimated": 32, "aliased": 4, "exact": 4}
 """Scenes kept ready to be drawn; a further one takes the place of the one drawn longest ago. docs/rendering.md has what

@@ -10,8 +10,9 @@ from chat_stub import Stub, chat_server, say
 from scenes import brick_and_bin
 
 from hone.language.llm import Client, LlmConfig
-from hone.language.llm_motion import MOTION_SCHEMA, Attempt, LlmMotion, MotionAnswer
 from hone.language.plan import Beside, Refusal, Subgoal
+from hone.primitives.lmp import LmpParameters
+from hone.primitives.lmp_llm import MOTION_SCHEMA, Attempt, LlmMotion
 
 ZERO: dict[str, Any] = {"weights": [[0.0] * 11 for _ in range(5)], "angle": 0.0, "height": 0.1}
 PICK = Subgoal("pick", "brick")
@@ -42,21 +43,19 @@ def test_answer(tmp_path: Path) -> None:
     with chat_server(say(bent)) as stub:
         answer = motion(stub, tmp_path)("reach", PICK, brick_and_bin())
         assert answer.to_json() == bent
-        assert answer.source == "llm:stub"
-        assert MotionAnswer.from_json(answer.to_json(), "llm:stub") == answer
         assert stub.requests[0]["response_format"]["json_schema"]["schema"] == MOTION_SCHEMA
 
 
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        (changed(("weights", 2, 4), 0.91), "'weights, row z, index 4' is '0.91'; expected a number from -0.9 to 0.9"),
-        (changed(("weights", 4, 0), "0"), "row gripper, index 0"),
-        (changed(("weights", 0, 0), True), "row x, index 0"),
-        (changed(("weights", 0, 0), 10**400), "row x, index 0"),
-        (changed(("weights", 1), [0.0] * 10), "the y row of 'weights' needs 11 numbers"),
-        (changed(("weights",), [[0.0] * 11] * 4), "'weights' needs 5 rows: x, y, z, yaw, gripper"),
-        (changed(("weights",), None), "'weights' needs 5 rows"),
+        (changed(("weights", 2, 4), 0.91), "weight 4 of row 'z' is '0.91'; expected a number from -0.9 to 0.9"),
+        (changed(("weights", 4, 0), "0"), "weight 0 of row 'gripper'"),
+        (changed(("weights", 0, 0), True), "weight 0 of row 'x'"),
+        (changed(("weights", 0, 0), 10**400), "weight 0 of row 'x'"),
+        (changed(("weights", 1), [0.0] * 10), "row 'y' of 'weights' needs 11 numbers"),
+        (changed(("weights",), [[0.0] * 11] * 4), "'weights' needs a row for each of x, y, z, yaw, gripper"),
+        (changed(("weights",), None), "'weights' needs a row for each"),
         (changed(("angle",), 3.2), "'angle' is '3.2'"),
         (changed(("height",), None), "'height' is 'None'; expected a number from -0.1 to 0.5"),
     ],
@@ -69,8 +68,8 @@ def test_wrong_tables_are_told_what_is_wrong(wrong: Any, says: str, tmp_path: Pa
 
 def test_infinity_is_no_weight() -> None:
     for value in (float("inf"), float("nan")):
-        with pytest.raises(Refusal, match="row yaw, index 10"):
-            MotionAnswer.from_json(changed(("weights", 3, 10), value), "test")
+        with pytest.raises(Refusal, match="weight 10 of row 'yaw'"):
+            LmpParameters.from_json(changed(("weights", 3, 10), value))
 
 
 @pytest.mark.parametrize(
@@ -94,7 +93,7 @@ def test_carry_without_target(tmp_path: Path) -> None:
 
 
 def test_earlier_attempts_are_told_with_their_weights_and_outcome(tmp_path: Path) -> None:
-    first = MotionAnswer.from_json(changed(("weights", 2, 4), 0.3), "llm:stub")
+    first = LmpParameters.from_json(changed(("weights", 2, 4), 0.3))
     with chat_server(say(ZERO)) as stub:
         ask = motion(stub, tmp_path)
         ask("carry", PLACE, brick_and_bin())

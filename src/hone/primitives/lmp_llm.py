@@ -11,7 +11,6 @@ functions that are steps of equal length.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -20,14 +19,11 @@ from hone.envs.libero.facts import Facts
 from hone.language.llm import Client, Question
 from hone.language.plan import Beside, Refusal, Subgoal
 from hone.language.scene_words import describe, middle, point_words, subgoal_words, target_words
+from hone.primitives.lmp import ANGLE_RANGE_RAD, HEIGHT_RANGE_M, LARGEST_WEIGHT, ROWS, LmpConfig, LmpParameters
 
 Primitive = Literal["reach", "carry", "release", "push"]
 PRIMITIVES: tuple[Primitive, ...] = get_args(Primitive)
-ROWS = ("x", "y", "z", "yaw", "gripper")
-NUM_WEIGHTS = 11
-MOST_WEIGHT = 0.9
-ANGLE_RANGE_RAD = (-math.pi, math.pi)
-HEIGHT_RANGE_M = (-0.1, 0.5)
+MOST_WEIGHT = float(min(LARGEST_WEIGHT))
 
 SYSTEM = """\
 You set the parameters of one motion of a robot arm with a two-finger hand. The hand moves from where it is to a goal
@@ -64,46 +60,10 @@ _MEANING: dict[Primitive, str] = {
 
 
 @dataclass(frozen=True)
-class MotionAnswer:
-    """Parameters of one motion. `weights`: 5 rows (x, y, z, yaw, gripper) of 11, within ±0.9; `angle` rad; `height` m.
-
-    `source` says which model gave them.
-    """
-
-    weights: tuple[tuple[float, ...], ...]
-    angle: float
-    height: float
-    source: str
-
-    def to_json(self) -> dict[str, Any]:
-        """LMP's own fields."""
-        return {"weights": [list(row) for row in self.weights], "angle": self.angle, "height": self.height}
-
-    @staticmethod
-    def from_json(data: Any, source: str) -> MotionAnswer:
-        """Checked parameters; `Refusal` "out_of_schema" names the field that is wrong, of a table the row and index."""
-        if not isinstance(data, dict):
-            raise Refusal("out_of_schema", "expected an object with 'weights', 'angle' and 'height'.")
-        rows = data.get("weights")
-        if not isinstance(rows, list) or len(rows) != len(ROWS):
-            raise Refusal("out_of_schema", f"'weights' needs {len(ROWS)} rows: {', '.join(ROWS)}.")
-        for name, row in zip(ROWS, rows, strict=True):
-            if not isinstance(row, list) or len(row) != NUM_WEIGHTS:
-                raise Refusal("out_of_schema", f"the {name} row of 'weights' needs {NUM_WEIGHTS} numbers.")
-        limit = (-MOST_WEIGHT, MOST_WEIGHT)
-        weights = tuple(
-            tuple(_number(value, f"weights, row {name}, index {index}", limit) for index, value in enumerate(row))
-            for name, row in zip(ROWS, rows, strict=True)
-        )
-        angle = _number(data.get("angle"), "angle", ANGLE_RANGE_RAD)
-        return MotionAnswer(weights, angle, _number(data.get("height"), "height", HEIGHT_RANGE_M), source)
-
-
-@dataclass(frozen=True)
 class Attempt:
     """A motion that was tried, and what came of it in words (`scene_words.explain_failure`)."""
 
-    motion: MotionAnswer
+    parameters: LmpParameters
     outcome: str
 
 
@@ -115,7 +75,7 @@ class LlmMotion:
 
     def __call__(
         self, primitive: Primitive, subgoal: Subgoal, facts: Facts, attempts: Sequence[Attempt] = ()
-    ) -> MotionAnswer:
+    ) -> LmpParameters:
         """Parameters for `primitive` as part of `subgoal`, which must be grounded in `facts`.
 
         `attempts`: what was tried so far, oldest first. Raises `Refusal` as `Client.ask` does, and "out_of_schema" for
@@ -129,9 +89,7 @@ class LlmMotion:
                 *(_attempt_words(number, attempt) for number, attempt in enumerate(attempts, start=1)),
             ]
         )
-        question = Question("motion", SYSTEM, user, MOTION_SCHEMA)
-        source = self._client.config.source
-        return self._client.ask(question, lambda data: MotionAnswer.from_json(data, source))
+        return self._client.ask(Question("motion", SYSTEM, user, MOTION_SCHEMA), LmpParameters.from_json)
 
 
 def _range(low: float, high: float) -> dict[str, Any]:
@@ -145,7 +103,7 @@ def _list_of(items: dict[str, Any], length: int) -> dict[str, Any]:
 MOTION_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
-        "weights": _list_of(_list_of(_range(-MOST_WEIGHT, MOST_WEIGHT), NUM_WEIGHTS), len(ROWS)),
+        "weights": _list_of(_list_of(_range(-MOST_WEIGHT, MOST_WEIGHT), LmpConfig().num_bases), len(ROWS)),
         "angle": _range(*ANGLE_RANGE_RAD),
         "height": _range(*HEIGHT_RANGE_M),
     },
@@ -170,11 +128,4 @@ def _motion_words(primitive: Primitive, subgoal: Subgoal, facts: Facts) -> str:
 
 
 def _attempt_words(number: int, attempt: Attempt) -> str:
-    return f"Attempt {number}: {json.dumps(attempt.motion.to_json())}\n{attempt.outcome}"
-
-
-def _number(value: Any, where: str, limits: tuple[float, float]) -> float:
-    low, high = limits
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise Refusal("out_of_schema", f"'{where}' is {str(value)[:40]!r}; expected a number from {low:g} to {high:g}.")
-    return float(value)
+    return f"Attempt {number}: {json.dumps(attempt.parameters.to_json())}\n{attempt.outcome}"
