@@ -55,6 +55,8 @@ class Trajectory:
     """What a finished episode leaves behind; the per-decision parts are kept only where training asks for them.
 
     `executed [D]` counts the control steps run of each decision's chunk.
+    `facts`, where asked for, is the truth about the scene at each of the `D` looks and after the last step (privileged:
+    for rewards and hints, never for an image policy).
     `held`: the success condition was still true after the release test (`None` where it was not asked for).
     `report`: what the policy's state says of the episode, where it is `Reporting`.
     """
@@ -66,6 +68,7 @@ class Trajectory:
     inputs: Features | Observation | None = None
     candidate: Candidate | None = None
     log_prob: torch.Tensor | None = None
+    facts: tuple[Any, ...] | None = None
     held: bool | None = None
     fault: str | None = None
     report: dict[str, Any] | None = None
@@ -90,6 +93,7 @@ class _Running:
     inputs: list[Any] = field(default_factory=list)
     candidates: list[Candidate] = field(default_factory=list)
     log_probs: list[torch.Tensor] = field(default_factory=list)
+    facts: list[Any] = field(default_factory=list)
 
 
 def rollout(
@@ -98,12 +102,14 @@ def rollout(
     requests: Sequence[EpisodeRequest],
     *,
     keep: Keep = "nothing",
+    witness: bool = False,
     hold: Callable[[list[int]], Sequence[bool]] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Trajectory]:
     """Run every request and yield each trajectory as its episode ends.
 
-    `keep` says what is stored for a policy gradient, beside samples and log-probabilities. `hold(slots)` is called
+    `keep` says what is stored for a policy gradient, beside samples and log-probabilities. With `witness` a trajectory
+    has the facts at every look, and after its last step. `hold(slots)` is called
     where an episode succeeded and says whether success outlasts a release. A diverged simulation is run once more under
     the same seed; if it diverges again the policy drove it there and the episode is a failure.
     `on_progress` hears of every reset, look, decision and chunk before it begins.
@@ -112,6 +118,10 @@ def rollout(
     def begin(doing: Doing) -> None:
         if on_progress is not None:
             on_progress(Progress(doing, tuple(episode.request.episode_id for episode in running.values())))
+
+    def see(slots: list[int]) -> None:
+        for slot, facts in zip(slots, env.facts(slots), strict=True):
+            running[slot].facts.append(facts)
 
     check_compatible(policy.spec, env.spec)
     waiting = deque(requests)
@@ -131,6 +141,8 @@ def rollout(
         episodes = [running[slot] for slot in slots]
         begin("look")
         observation = _instructed(env.observe(slots), [e.request for e in episodes])
+        if witness:
+            see(slots)
         begin("decide")
         with torch.no_grad():  # not around the loop: whoever consumes this generator has a grad mode of their own
             features = policy.encode(observation)
@@ -149,6 +161,8 @@ def rollout(
             running[slot].steps += int(result.steps[row])
             running[slot].executed.append(int(result.steps[row]))
         succeeded = [slot for row, slot in enumerate(slots) if result.terminated[row]]
+        if witness:
+            see([slot for row, slot in enumerate(slots) if result.done[row]])
         held = dict(zip(succeeded, hold(succeeded), strict=True)) if hold is not None and succeeded else {}
         for row, slot in enumerate(slots):
             if not result.done[row]:
@@ -193,8 +207,9 @@ def _instructed(observation: Observation, requests: list[EpisodeRequest]) -> Obs
 
 def _finish(episode: _Running, status: Status, held: bool | None, fault: str | None) -> Trajectory:
     executed = np.array(episode.executed, np.int32)
+    facts = tuple(episode.facts) or None
     if not episode.inputs:
-        return Trajectory(episode.request, status, episode.steps, executed, held=held, fault=fault)
+        return Trajectory(episode.request, status, episode.steps, executed, facts=facts, held=held, fault=fault)
     return Trajectory(
         request=episode.request,
         status=status,
@@ -203,6 +218,7 @@ def _finish(episode: _Running, status: Status, held: bool | None, fault: str | N
         inputs=join_inputs(episode.inputs),
         candidate=Candidate.cat(episode.candidates),
         log_prob=torch.cat(episode.log_probs),
+        facts=facts,
         held=held,
         fault=fault,
     )

@@ -88,11 +88,12 @@ class RolloutPool:
         requests: Sequence[EpisodeRequest],
         *,
         keep: Keep = "nothing",
+        witness: bool = False,
         hold_steps: int = 0,
         on_episode: Callable[[Trajectory], None] | None = None,
     ) -> list[Trajectory]:
         """Run every request with the policy's present weights; trajectories come back ordered by episode id."""
-        options = {"keep": keep, "hold_steps": hold_steps}
+        options = {"keep": keep, "witness": witness, "hold_steps": hold_steps}
         done: dict[int, Trajectory] = {}
 
         def record(trajectory: Trajectory) -> None:
@@ -245,11 +246,12 @@ def _run(
     policy: Policy,
     requests: Sequence[EpisodeRequest],
     keep: Keep,
+    witness: bool,
     hold_steps: int,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Trajectory]:
     hold = (lambda slots: env.hold(slots, hold_steps)) if hold_steps else None
-    return rollout(env, policy, requests, keep=keep, hold=hold, on_progress=on_progress)
+    return rollout(env, policy, requests, keep=keep, witness=witness, hold=hold, on_progress=on_progress)
 
 
 def _weights(policy: Any) -> dict[str, Any] | None:
