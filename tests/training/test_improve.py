@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from hone.cli import main
-from hone.envs.libero.suites import tasks as find_tasks
 from hone.errors import HoneError
 from hone.policies import load_policy
 from hone.policies.small import SmallPolicyConfig
@@ -22,9 +21,7 @@ from hone.training.improve import (
     VALIDATION_SEEDS,
     ImproveConfig,
     improve,
-    share_groups,
     training_requests,
-    widened,
 )
 
 pytestmark = pytest.mark.sim
@@ -118,23 +115,6 @@ def test_training_never_starts_where_it_is_measured(whole):
     assert {r.placement.kind for r in requests} == {"sampled"}
     assert all(r.placement.index in TRAINING_SEEDS for r in requests)
     assert len({r.seed for r in requests}) == len(requests)
-
-
-def test_exploration_widens_while_nothing_succeeds():
-    widening, seen = 1.0, []
-    for success in (0.0, 0.0, 0.0, 0.05, 0.2, 0.2, 0.2, 0.9):
-        widening = widened(widening, success)
-        seen.append(round(widening, 3))
-    assert seen == [1.5, 2.25, 2.5, 2.5, 1.667, 1.111, 1.0, 1.0]
-
-
-def test_tasks_that_fail_get_more_groups_and_solved_ones_a_few():
-    tasks = find_tasks("libero_object")[:3]
-    shares = [share_groups(tasks, [0.0, 1.0, 0.5], 12).count(task) for task in tasks]
-    assert shares == [7, 1, 4]  # 1.1 : 0.1 : 0.6 of 12 = 7.3 : 0.7 : 4
-    assert [share_groups(tasks, [0.3] * 3, 12).count(task) for task in tasks] == [4, 4, 4]
-    for groups in (1, 2, 7, 12):
-        assert len(share_groups(tasks, [0.2, 0.9, 0.4], groups)) == groups
 
 
 def test_the_command_line_reports_and_evaluates(whole, capsys):

@@ -10,9 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,10 +25,9 @@ from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.progress import SILENT, Progress
 from hone.evaluation.protocol import source_commit
-from hone.evaluation.results import Cost, EvaluationResult, paired_difference
+from hone.evaluation.results import Cost, paired_difference
 from hone.evaluation.run_folder import RunClock, RunFolder, RunLog, open_run, read_json, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
-from hone.evaluation.videos import record_videos
 from hone.policies import load_policy
 from hone.policies.base import Candidate
 from hone.policies.learned import LearnedPolicy
@@ -40,15 +38,14 @@ from hone.seeding import derive_seed, torch_generator
 from hone.training.advantages import GroupStats, group_relative_advantages, spread_over_decisions
 from hone.training.behavior_cloning import BehaviorCloningConfig, clone
 from hone.training.checkpoint import load_latest, save_checkpoint
+from hone.training.curriculum import Curriculum, CurriculumKind
 from hone.training.decisions import DecisionBatch
 from hone.training.grpo import GRPO, GRPOConfig
+from hone.training.proof import TALLY, Proof
 from hone.training.rollout import EpisodeRequest, Trajectory, join_inputs
 from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
 
-TALLY = ("success_rate", "successes", "episodes", "low", "high", "held_rate", "faults")
-WIDEN, WIDEST, NARROW_FROM = 1.5, 2.5, 0.1
-"""Factor by which exploration grows while no episode succeeds, and its bound; it shrinks again from this success on."""
 VALIDATION_SEEDS = range(0, TRAINING_SEEDS.start)
 """Sampled placements the curve during training is measured on; never trained on."""
 
@@ -74,13 +71,15 @@ class ImproveConfig:
     iterations: int = 30
     """GRPO updates."""
     groups: int = 9
-    """Groups per update; tasks that fail more get more of them. A group is one task at one placement."""
+    """Groups per update. A group is one task at one placement."""
     group_size: int = 8
     """Episodes per group."""
     exploration: float = 0.035
     """Noise scale of the first update's episodes; wider, up to 2.5 times, while none of them succeeds."""
     final_exploration: float = 0.02
     """Noise scale of the last update's episodes; in between it falls linearly."""
+    curriculum: CurriculumKind = "failures"
+    """Which tasks get more groups: those that fail, those that succeed half the time, or none."""
     reward: str = "success"
     """What an episode is worth; see `hone.rewards`."""
     train_encoder: bool = False
@@ -147,15 +146,16 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
 
     policy = _starting_policy(config, run, tasks, progress)
     official = Setup(tasks, "official", tuple(range(config.final_placements)), seed=config.seed)
-    before = _evaluated(config, run.evaluation_before, policy, official, "before", progress)
-    _record(config, run, policy, tasks, "before", progress)
+    proof = Proof(run, config.env, config.workers, config.slots, progress)
+    before = proof.evaluate(run.evaluation_before, policy, official, "before")
+    proof.film(policy, tasks, "before")
     clock.save()
 
     policy, counts = _train(config, run, policy, tasks, clock, progress)
 
-    after = _evaluated(config, run.evaluation_after, policy, official, "after", progress)
-    _record(config, run, policy, tasks, "after", progress)
-    probes = _probed(config, run, policy, replace(official, placements=tuple(range(config.probe_placements))), progress)
+    after = proof.evaluate(run.evaluation_after, policy, official, "after")
+    proof.film(policy, tasks, "after")
+    probes = proof.probe(policy, replace(official, placements=tuple(range(config.probe_placements))))
 
     summary = {
         "before": before.summary(),
@@ -198,14 +198,13 @@ def _train(
     policy.train_encoder = config.train_encoder
     grpo = GRPO(policy, config.grpo)
     counts: dict[str, Any] = {"rollouts": 0, "faults": 0, **asdict(Cost())}
-    success_of = [0.5] * len(tasks)  # running mean of each task's sampled success
-    widening = 1.0
+    curriculum = Curriculum(tasks, config.curriculum)
     first = 0
     if checkpoint is not None:
         first = checkpoint.iteration
         grpo.load_state_dict({"tensors": checkpoint.tensors, "learning_rate": checkpoint.state["learning_rate"]})
-        counts, success_of = checkpoint.state["counts"], checkpoint.state["success_of"]
-        widening = checkpoint.state.get("widening", 1.0)  # runs begun by an earlier version have none
+        curriculum.load_state_dict(checkpoint.state["curriculum"])
+        counts = checkpoint.state["counts"]
     if first == config.iterations:
         return policy, counts
 
@@ -226,9 +225,9 @@ def _train(
             log_evaluation(0)
         for iteration in range(first + 1, config.iterations + 1):
             started = time.monotonic()
-            policy.exploration = widening * config.exploration_at(iteration - 1)
+            policy.exploration = curriculum.widening * config.exploration_at(iteration - 1)
             trajectories = pool.collect(
-                training_requests(config, share_groups(tasks, success_of, config.groups), iteration),
+                training_requests(config, curriculum.groups(config.groups), iteration),
                 keep="observations" if config.train_encoder else "features",
             )
             valid = [t for t in trajectories if t.status != "error"]
@@ -246,8 +245,7 @@ def _train(
                 "core_seconds": counts["core_seconds"] + (time.monotonic() - started) * max(config.workers, 1),
             }
             success = float(np.mean([t.success for t in valid]))
-            widening = widened(widening, success)
-            success_of = [running_success(old, task, valid) for old, task in zip(success_of, tasks, strict=True)]
+            curriculum.update([(t.request.task, t.success) for t in valid])
             run_log.training(
                 {
                     "iteration": iteration,
@@ -273,41 +271,12 @@ def _train(
                 state={
                     "learning_rate": state["learning_rate"],
                     "counts": counts,
-                    "success_of": success_of,
-                    "widening": widening,
+                    "curriculum": curriculum.state_dict(),
                 },
             )
             clock.save()
             step(1, f"sampled success {success:.0%}")
     return policy, counts
-
-
-def widened(widening: float, success: float) -> float:
-    """How much wider the next update explores than planned, given the success rate of this one's episodes.
-
-    Where nothing succeeds no group tells good from bad and GRPO stands still, so the noise grows until something does.
-    """
-    if success == 0.0:
-        return min(WIDEN * widening, WIDEST)
-    return max(widening / WIDEN, 1.0) if success >= NARROW_FROM else widening
-
-
-def share_groups(tasks: Sequence[Task], success_of: Sequence[float], groups: int) -> list[Task]:
-    """The task of each group. A task gets groups in proportion to how often it fails, and always a few.
-
-    A group in which every episode succeeds teaches nothing (its advantages are zero), and a task that is nearly never
-    solved needs many episodes to see a success at all. With equal shares a solved task takes as much as a hopeless one.
-    """
-    wanted = np.array([1.1 - success for success in success_of])
-    due = np.cumsum(wanted) / wanted.sum() * groups
-    edges = [0, *np.round(due).astype(int)]
-    return [task for task, (start, end) in zip(tasks, pairwise(edges), strict=True) for _ in range(start, end)]
-
-
-def running_success(old: float, task: Task, trajectories: Sequence[Trajectory]) -> float:
-    """Exponential mean of a task's success over updates; unchanged where the task was not run."""
-    outcomes = [t.success for t in trajectories if t.request.task == task]
-    return 0.5 * old + 0.5 * float(np.mean(outcomes)) if outcomes else old
 
 
 def training_requests(config: ImproveConfig, group_tasks: Sequence[Task], iteration: int) -> list[EpisodeRequest]:
@@ -346,9 +315,6 @@ def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: Li
     return {"mode": "greedy", **{key: result[key] for key in TALLY}, "per_task": result["per_task"]}
 
 
-# ------------------------------------------------------------------------------------------- before and after training
-
-
 def _starting_policy(config: ImproveConfig, run: RunFolder, tasks: Sequence[Task], progress: Progress) -> LearnedPolicy:
     """The given policy; else one cloned from demonstrations, which are made first."""
     if config.policy is not None:
@@ -381,69 +347,3 @@ def _starting_policy(config: ImproveConfig, run: RunFolder, tasks: Sequence[Task
         )
     policy.save_pretrained(folder)
     return policy
-
-
-def _evaluated(
-    config: ImproveConfig,
-    path: Path,
-    policy: LearnedPolicy,
-    setup: Setup,
-    when: Literal["before", "after"],
-    progress: Progress,
-) -> EvaluationResult:
-    """The evaluation on official initial states, done once and kept in the run folder."""
-    if path.exists():
-        return EvaluationResult.load(path)
-    env = config.env.seen_by(policy.spec)
-    with (
-        progress.stage(f"evaluating {when}", len(setup.tasks) * len(setup.placements)) as step,
-        RolloutPool(env, policy, config.workers, config.slots) as pool,
-    ):
-        result = evaluate(
-            pool,
-            policy,
-            setup,
-            lambda s: protocol_card(s, env, policy),
-            policy_name=f"{policy.name}, {when} training",
-            on_episode=lambda trajectory: step(1),
-        )
-    result.save(path)
-    return result
-
-
-def _probed(
-    config: ImproveConfig, run: RunFolder, policy: LearnedPolicy, setup: Setup, progress: Progress
-) -> dict[str, Any]:
-    """Success with a blank and with another task's instruction. A policy that ignores its instruction is not a VLA."""
-    if run.probes.exists():
-        return read_json(run.probes)
-    probes: dict[str, Any] = {}
-    env = config.env.seen_by(policy.spec)
-    with (
-        progress.stage("language probes", 3 * len(setup.tasks) * len(setup.placements)) as step,
-        RolloutPool(env, policy, config.workers, config.slots) as pool,
-    ):
-        for name, instruction in (("normal", "own"), ("blank", "blank"), ("other_task", "other_task")):
-            asked = replace(setup, instruction=instruction)
-            result = evaluate(
-                pool, policy, asked, lambda s: protocol_card(s, env, policy), on_episode=lambda trajectory: step(1)
-            ).summary()
-            probes[name] = {key: result[key] for key in TALLY}
-    write_json(run.probes, probes)
-    return probes
-
-
-def _record(
-    config: ImproveConfig,
-    run: RunFolder,
-    policy: LearnedPolicy,
-    tasks: Sequence[Task],
-    when: Literal["before", "after"],
-    progress: Progress,
-) -> None:
-    """One video per task (at most three), always from official initial state 0: not chosen by how it went."""
-    shown = tasks[:3]
-    with progress.stage(f"filming {when}", len(shown)) as step:
-        record_videos(
-            run, config.env.seen_by(policy.spec), policy, shown, Placement("official", 0), when, lambda: step(1)
-        )
