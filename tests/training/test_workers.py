@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import pytest
 from tests.training.toy_environment import TASKS, ToyConfig, ToyEnvironment, forward_policy
 
+from hone.errors import HoneError
 from hone.training import workers
 from hone.training.rollout import EpisodeRequest
 from hone.training.workers import RolloutPool
@@ -106,7 +107,11 @@ def test_what_comes_back_is_the_policys_only_if_its_actions_crash_the_simulator(
     assert f"attempt {restarts}" in str(trajectories[2].fault)
 
 
-def test_a_worker_that_dies_before_it_runs_anything_is_the_machinery():
-    with RolloutPool(NeverBuilds(), forward_policy(0.5), 1, 4) as pool:
-        trajectories = pool.collect(requests(2))
-    assert {t.status for t in trajectories} == {"error"}
+def test_workers_that_end_before_they_begin_stop_the_run():
+    """A script without a main guard, or an environment that cannot be built: no restart will mend it."""
+    with (
+        RolloutPool(NeverBuilds(), forward_policy(0.5), 2, 4) as pool,
+        pytest.raises(HoneError, match=r"end before their first episode \(the last one crashed \(exit code 7\)\)"),
+    ):
+        pool.collect(requests(40))
+    assert pool.restarts <= 6

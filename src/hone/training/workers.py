@@ -34,6 +34,7 @@ import numpy as np
 import torch
 
 from hone.envs.base import Environment
+from hone.errors import HoneError
 from hone.policies.base import Policy
 from hone.training.rollout import EpisodeRequest, Keep, Progress, Trajectory, rollout
 
@@ -80,6 +81,7 @@ class RolloutPool:
         self._context = multiprocessing.get_context("spawn")
         self._local = builder.build(slots_per_worker) if num_workers == 0 else None
         self.restarts = 0
+        self._stillborn = 0  # workers that ended before their first report, since anyone last reported
         self._ends: dict[int, str] = {}  # how the last worker ended that ran an episode
         self._workers = [self._start() for _ in range(num_workers)]
 
@@ -164,6 +166,7 @@ class RolloutPool:
                 if isinstance(message, BaseException):
                     raise message
                 worker.last_heard = time.monotonic()
+                self._stillborn = 0
                 if isinstance(message, Progress):
                     worker.progress = message
                 else:
@@ -188,6 +191,12 @@ class RolloutPool:
         )
         _end(worker)
         self.restarts += 1
+        self._stillborn += worker.progress is None
+        if self._stillborn >= MAX_ATTEMPTS * self.num_workers:
+            raise HoneError(
+                f"rollout workers end before their first episode (the last one {why}); what they printed says why. "
+                "A script that starts workers needs its own code under `if __name__ == '__main__':`."
+            )
         running = worker.progress.episodes if worker.progress else tuple(worker.pending)
         crashed_in_step = why.startswith(_CRASHED) and worker.progress is not None and worker.progress.doing == "step"
         again: list[list[EpisodeRequest]] = []
