@@ -113,6 +113,13 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
     def initial_state(self, num_rows: int) -> PolicyState:
         return None
 
+    def without_hint(self, features: Features) -> Features:
+        """Stored features as they would be had there been no hint, where a policy keeps the two apart."""
+        raise HoneError(
+            f"the features of this '{self.name}' policy mix the hint with the rest; keep observations and encode them "
+            "without hints, or use a small policy with follows_hints."
+        )
+
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device

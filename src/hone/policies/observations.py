@@ -25,6 +25,12 @@ def conditioned_sentences(observation: Observation) -> list[str]:
     return [f"{instruction} {hint}".strip() for instruction, hint in zip(observation.instructions, hints, strict=True)]
 
 
+def hint_clauses(observation: Observation) -> list[list[str]]:
+    """The clauses of each row's hint, which commas separate; none where there is no hint."""
+    hints = observation.hints or ("",) * len(observation)
+    return [[clause.strip() for clause in hint.split(",") if clause.strip()] for hint in hints]
+
+
 def camera_images(observation: Observation, spec: Spec) -> Sequence[UInt8[Tensor, "B S S 3"]]:
     """The images of each camera in `spec`, checked against it; nothing for a policy without cameras."""
     if not spec.cameras:

@@ -7,7 +7,8 @@ decodes a chunk of actions. See docs/algorithms/small_policy.md.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -28,7 +29,14 @@ from hone.policies.inputs import (
     proprio_features,
 )
 from hone.policies.learned import Augmentation, LearnedPolicy
-from hone.policies.observations import as_tensor, camera_images, conditioned_sentences, jittered, random_shift
+from hone.policies.observations import (
+    as_tensor,
+    camera_images,
+    conditioned_sentences,
+    hint_clauses,
+    jittered,
+    random_shift,
+)
 from hone.policies.pretrained import build_config, seeded_initialisation
 from hone.specs import Spec
 from hone.types import Observation
@@ -54,13 +62,18 @@ class SmallPolicyConfig:
     """Name of the sentence encoder, see `hone.language.encoder`."""
     text_dim: int = 64
     """Features the instruction is projected to; they modulate the cameras and enter the head."""
+    follows_hints: bool = False
+    """Give hints a block of features of their own, which is zero without a hint. Otherwise a hint is appended to the
+    instruction, as any extra sentence is."""
+    hint_dim: int = 64
+    """Width of that block."""
     head: DCTHeadConfig = field(default_factory=DCTHeadConfig)
     """The action decoder."""
 
     def __post_init__(self) -> None:
         if self.inputs not in ("images", "state"):
             raise HoneError(f"inputs is {self.inputs!r}; use 'images' or 'state'.")
-        for name in ("chunk_length", "image_size", "channels", "camera_dim", "text_dim"):
+        for name in ("chunk_length", "image_size", "channels", "camera_dim", "text_dim", "hint_dim"):
             if getattr(self, name) < 1:
                 raise HoneError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
         if self.inputs == "images" and not self.cameras:
@@ -94,6 +107,9 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
 
     `Features.pooled` is that concatenation; there are no tokens (`L = 0`). The head holds the trunk, so freezing the
     encoder (`train_encoder = False`) freezes what turns pixels into numbers and nothing after.
+
+    With `follows_hints` the last `hint_dim` features are the hint's and nothing else depends on it: the same features
+    with a block of zeros are those of the observation without its hint (`without_hint`).
     """
 
     name: ClassVar[str] = "small"
@@ -114,6 +130,10 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
                 for _ in self.spec.cameras
             )
             in_dim = len(floors) + config.text_dim + len(self.cameras) * (2 * config.channels + config.camera_dim)
+            if config.follows_hints:
+                # Without bias, so that no hint (a vector of zeros) gives a block of zeros.
+                self.hint = nn.Sequential(nn.Linear(self._text_encoder.dim, config.hint_dim, bias=False), nn.SiLU())
+                in_dim += config.hint_dim
             self.head = config.head.build(in_dim, config.chunk_length, self.spec.action_low, self.spec.action_high)
 
     def encode(
@@ -130,6 +150,8 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         for camera, images in zip(self.cameras, camera_images(observation, self.spec), strict=True):
             images = random_shift(images, augmentation.image_shift, generator)
             parts.append(camera(images.to(self.device), text))
+        if self.config.follows_hints:
+            parts.append(self.hint(self._hints(observation)))
         pooled = torch.cat(parts, dim=-1)
         no_tokens = pooled.new_zeros(len(pooled), 0, pooled.shape[-1])
         no_mask = torch.ones(len(pooled), 0, dtype=torch.bool, device=pooled.device)
@@ -151,6 +173,26 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         tokens = as_tensor(observation.state, self.device)
         return torch.cat([vector, object_features(tokens, proprio[:, :3])], dim=-1)
 
+    def without_hint(self, features: Features) -> Features:
+        if not self.config.follows_hints:
+            return super().without_hint(features)
+        pooled = features.pooled.clone()
+        pooled[:, -self.config.hint_dim :] = 0.0
+        return replace(features, pooled=pooled)
+
     def _sentences(self, observation: Observation) -> Float[Tensor, "B E"]:
-        vectors = as_tensor(self._text_encoder.encode(conditioned_sentences(observation)), self.device)
+        if self.config.follows_hints:
+            return self._embedded(observation.instructions)
+        return self._embedded(conditioned_sentences(observation))
+
+    def _hints(self, observation: Observation) -> Float[Tensor, "B E"]:
+        """The sum of the clauses' embeddings: a combination never heard is the sum of clauses that were."""
+        clauses = hint_clauses(observation)
+        counts = torch.tensor([len(row) for row in clauses], device=self.device)
+        rows = torch.repeat_interleave(torch.arange(len(clauses), device=self.device), counts)
+        vectors = self._embedded([clause for row in clauses for clause in row])
+        return vectors.new_zeros(len(clauses), vectors.shape[-1]).index_add_(0, rows, vectors)
+
+    def _embedded(self, sentences: Sequence[str]) -> Float[Tensor, "B E"]:
+        vectors = as_tensor(self._text_encoder.encode(sentences), self.device)
         return vectors * math.sqrt(vectors.shape[-1])  # components of unit scale

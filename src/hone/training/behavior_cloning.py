@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 
 from hone.errors import HoneError
+from hone.exploration.phrases import relabel
 from hone.policies.base import Features
 from hone.policies.learned import Augmentation
 from hone.training.optimizer_state import flatten_optimizer, restore_optimizer
@@ -89,6 +90,11 @@ class BehaviorCloningConfig:
     """Largest random shift of each camera image, in pixels."""
     balance_tasks: bool = True
     """Draw every task equally often, however many and long its demonstrations are."""
+    hinted: float = 0.0
+    """Share of the pairs that are given a hint: the motion phrase of their own chunk (`hone.exploration.phrases`)."""
+    strangers: float = 0.0
+    """Share of the hinted pairs that are shown what another pair saw, and its instruction, beside their own hand, hint
+    and chunk: the hint is then the only guide, and is learned to hold in scenes never seen."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "max_grad_norm"):
@@ -98,6 +104,9 @@ class BehaviorCloningConfig:
             raise HoneError(f"behaviour cloning warmup_fraction is {self.warmup_fraction}; it must be in (0, 1).")
         if self.weight_decay < 0:
             raise HoneError(f"behaviour cloning weight_decay is {self.weight_decay}; it must not be negative.")
+        for name in ("hinted", "strangers"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise HoneError(f"behaviour cloning {name} is {getattr(self, name)}; a share is between 0 and 1.")
         Augmentation(self.jitter, self.image_shift)  # raises where one is negative
 
     def learning_rate_at(self, step: int) -> float:
@@ -165,6 +174,26 @@ class ChunkDataset:
         return actions, mask
 
 
+    def phrases(self) -> tuple[str, ...]:
+        """The motion phrase of the chunk that starts at each pair."""
+        return tuple(phrase for episode in self.episodes for phrase in relabel(episode.actions, self.chunk_length))
+
+
+def with_hints(
+    observation: Observation, hints: Sequence[str], config: BehaviorCloningConfig, generator: torch.Generator
+) -> Observation:
+    """Some of the rows with their hint, and some of these among what another row saw; drawn from `generator`."""
+    rows = len(observation)
+    hinted = torch.rand(rows, generator=generator) < config.hinted
+    strange = hinted & (torch.rand(rows, generator=generator) < config.strangers)
+    other = torch.where(strange, torch.randint(rows, (rows,), generator=generator), torch.arange(rows)).numpy()
+    return replace(
+        observation.rows(other),
+        proprio=observation.proprio,
+        hints=tuple(hint if given else "" for hint, given in zip(hints, hinted.tolist(), strict=True)),
+    )
+
+
 def _stack_images(rows: Sequence[tuple[Episode, int]]) -> np.ndarray | None:
     """`[B, C, H, W, 3]`, or `None` where a demonstration has no images."""
     images = [episode.images[t] for episode, t in rows if episode.images is not None]
@@ -223,6 +252,7 @@ def clone(
     the weights saved with it; the run then goes on bit for bit as if it had not stopped.
     """
     dataset = ChunkDataset(episodes, policy.chunk_length)
+    phrases = dataset.phrases() if config.hinted else ()
     augmentation = Augmentation(config.jitter, config.image_shift)
     parameters = policy.trainable_parameters()
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -235,7 +265,10 @@ def clone(
     while state.step < config.steps:
         pairs = dataset.draw(config.batch_size, config.balance_tasks, generator)
         actions, mask = dataset.targets(pairs)
-        features = policy.encode(dataset.observation(pairs), augmentation=augmentation, generator=generator)
+        observation = dataset.observation(pairs)
+        if config.hinted:
+            observation = with_hints(observation, [phrases[pair] for pair in pairs], config, generator)
+        features = policy.encode(observation, augmentation=augmentation, generator=generator)
         loss = policy.head.loss(features, torch.from_numpy(actions), torch.from_numpy(mask), generator)
         state.loss = float(loss.detach())
         if not math.isfinite(state.loss):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,7 +38,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpisodeRequest:
-    """One episode to run. `seed` seeds the policy's noise; `instruction` replaces the task's own (language probes)."""
+    """One episode to run. `seed` seeds the policy's noise; `instruction` replaces the task's own (language probes).
+
+    `hinted`: the policy is given the hints of the rollout's guide, if that has one.
+    """
 
     episode_id: int
     task: Task
@@ -48,6 +51,7 @@ class EpisodeRequest:
     greedy: bool = False
     instruction: str | None = None
     attempt: int = 0
+    hinted: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ class Trajectory:
     for rewards and hints, never for an image policy).
     `held`: the success condition was still true after the release test (`None` where it was not asked for).
     `report`: what the policy's state says of the episode, where it is `Reporting`.
+    `hints`: what a hinted episode was told at each decision ("": nothing); empty where it was plain.
     """
 
     request: EpisodeRequest
@@ -72,6 +77,7 @@ class Trajectory:
     held: bool | None = None
     fault: str | None = None
     report: dict[str, Any] | None = None
+    hints: tuple[str, ...] = ()
 
     @property
     def success(self) -> bool:
@@ -82,12 +88,32 @@ class Trajectory:
         return len(self.executed)
 
 
+@runtime_checkable
+class Guide(Protocol):
+    """Whoever hints during one episode."""
+
+    def hint(self, facts: Any) -> str:
+        """What to tell the policy at this look; "" for nothing."""
+        ...
+
+
+@runtime_checkable
+class Guidance(Protocol):
+    """Who gives hints in a rollout; picklable. `hone.exploration.guidance` has one."""
+
+    def guide(self, request: EpisodeRequest) -> Guide | None:
+        """The guide of an episode that begins; `None` where it gets no hints."""
+        ...
+
+
 @dataclass
 class _Running:
     """An episode in progress."""
 
     request: EpisodeRequest
     generator: torch.Generator
+    guide: Guide | None = None
+    hints: list[str] = field(default_factory=list)
     steps: int = 0
     executed: list[int] = field(default_factory=list)
     inputs: list[Any] = field(default_factory=list)
@@ -104,6 +130,7 @@ def rollout(
     keep: Keep = "nothing",
     witness: bool = False,
     hold: Callable[[list[int]], Sequence[bool]] | None = None,
+    guidance: Guidance | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Trajectory]:
     """Run every request and yield each trajectory as its episode ends.
@@ -111,7 +138,8 @@ def rollout(
     `keep` says what is stored for a policy gradient, beside samples and log-probabilities. With `witness` a trajectory
     has the facts at every look, and after its last step. `hold(slots)` is called
     where an episode succeeded and says whether success outlasts a release. A diverged simulation is run once more under
-    the same seed; if it diverges again the policy drove it there and the episode is a failure.
+    the same seed; if it diverges again the policy drove it there and the episode is a failure. `guidance` says at every
+    look what the policy is told beside the instruction.
     `on_progress` hears of every reset, look, decision and chunk before it begins.
     """
 
@@ -132,7 +160,8 @@ def rollout(
         if starting:
             for slot in starting:
                 request = waiting.popleft()
-                running[slot] = _Running(request, torch_generator(request.seed))
+                guide = None if guidance is None else guidance.guide(request)
+                running[slot] = _Running(request, torch_generator(request.seed), guide)
                 states[slot] = (policy.initial_state(1) or [None])[0]
                 begin("reset")
                 env.reset([slot], [request.task], [request.placement])
@@ -141,8 +170,13 @@ def rollout(
         episodes = [running[slot] for slot in slots]
         begin("look")
         observation = _instructed(env.observe(slots), [e.request for e in episodes])
+<<<<<<< HEAD
         if witness:
             see(slots)
+=======
+        if guidance is not None:
+            observation = replace(observation, hints=_hints(env, slots, episodes))
+>>>>>>> b53ac1ed03429436fc9b913d00c1622a523ca906
         begin("decide")
         with torch.no_grad():  # not around the loop: whoever consumes this generator has a grad mode of their own
             features = policy.encode(observation)
@@ -205,11 +239,26 @@ def _instructed(observation: Observation, requests: list[EpisodeRequest]) -> Obs
     return replace(observation, instructions=instructions)
 
 
+def _hints(env: Environment, slots: list[int], episodes: list[_Running]) -> tuple[str, ...]:
+    """What each episode is told now; "" where it has no guide."""
+    hints = []
+    for slot, episode in zip(slots, episodes, strict=True):
+        hints.append("" if episode.guide is None else episode.guide.hint(env.facts([slot])[0]))
+        if episode.guide is not None:
+            episode.hints.append(hints[-1])
+    return tuple(hints)
+
+
 def _finish(episode: _Running, status: Status, held: bool | None, fault: str | None) -> Trajectory:
     executed = np.array(episode.executed, np.int32)
     facts = tuple(episode.facts) or None
     if not episode.inputs:
+<<<<<<< HEAD
         return Trajectory(episode.request, status, episode.steps, executed, facts=facts, held=held, fault=fault)
+=======
+        hints = tuple(episode.hints)
+        return Trajectory(episode.request, status, episode.steps, executed, held=held, fault=fault, hints=hints)
+>>>>>>> b53ac1ed03429436fc9b913d00c1622a523ca906
     return Trajectory(
         request=episode.request,
         status=status,
@@ -221,4 +270,5 @@ def _finish(episode: _Running, status: Status, held: bool | None, fault: str | N
         facts=facts,
         held=held,
         fault=fault,
+        hints=tuple(episode.hints),
     )

@@ -36,7 +36,7 @@ import torch
 from hone.envs.base import Environment
 from hone.errors import HoneError
 from hone.policies.base import Policy
-from hone.training.rollout import EpisodeRequest, Keep, Progress, Trajectory, rollout
+from hone.training.rollout import EpisodeRequest, Guidance, Keep, Progress, Trajectory, rollout
 
 log = logging.getLogger(__name__)
 
@@ -92,10 +92,11 @@ class RolloutPool:
         keep: Keep = "nothing",
         witness: bool = False,
         hold_steps: int = 0,
+        guidance: Guidance | None = None,
         on_episode: Callable[[Trajectory], None] | None = None,
     ) -> list[Trajectory]:
         """Run every request with the policy's present weights; trajectories come back ordered by episode id."""
-        options = {"keep": keep, "witness": witness, "hold_steps": hold_steps}
+        options = {"keep": keep, "witness": witness, "hold_steps": hold_steps, "guidance": guidance}
         done: dict[int, Trajectory] = {}
 
         def record(trajectory: Trajectory) -> None:
@@ -257,10 +258,13 @@ def _run(
     keep: Keep,
     witness: bool,
     hold_steps: int,
+    guidance: Guidance | None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Trajectory]:
     hold = (lambda slots: env.hold(slots, hold_steps)) if hold_steps else None
-    return rollout(env, policy, requests, keep=keep, witness=witness, hold=hold, on_progress=on_progress)
+    return rollout(
+        env, policy, requests, keep=keep, witness=witness, hold=hold, guidance=guidance, on_progress=on_progress
+    )
 
 
 def _weights(policy: Any) -> dict[str, Any] | None:

@@ -1,0 +1,54 @@
+"""Coarse geometry for hints: upright boxes around things, and how high the hand has to be to pass over them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from jaxtyping import Float64
+
+from hone.envs.libero.facts import Box, Facts, Pose
+
+CORRIDOR_M = 0.10
+"""Half width of the strip along a path in which things count as passed over."""
+_CORNERS = np.array(list(product((-1.0, 1.0), repeat=3)))
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The upright box around a thing: lowest and highest coordinates in the world frame (m)."""
+
+    low: Float64[np.ndarray, " 3"]
+    high: Float64[np.ndarray, " 3"]
+
+
+def bounds(facts: Facts, thing: str) -> Bounds:
+    corners = _corners(facts.shapes[thing], {**facts.objects, **facts.fixtures, **facts.parts}[thing])
+    return Bounds(corners.min((0, 1)), corners.max((0, 1)))
+
+
+def highest_on_the_way(
+    facts: Facts, start: Float64[np.ndarray, " 3"], end: Float64[np.ndarray, " 3"], without: str | None = None
+) -> float:
+    """Height (m) of the highest shape whose box, seen from above, comes near the straight way from `start` to `end`.
+
+    The lower of the two ends where there is nothing.
+    """
+    highest = float(min(start[2], end[2]))
+    steps = np.linspace(start[:2], end[:2], 8)
+    for name, pose in {**facts.objects, **facts.fixtures, **facts.parts}.items():
+        if name == without or not facts.shapes[name]:
+            continue
+        corners = _corners(facts.shapes[name], pose)
+        low, high = corners.min(1), corners.max(1)
+        outside = np.maximum(np.maximum(low[:, None, :2] - steps, steps - high[:, None, :2]), 0.0)
+        near = np.linalg.norm(outside, axis=2).min(1) < CORRIDOR_M
+        highest = max(highest, float(high[near, 2].max(initial=-np.inf)))
+    return highest
+
+
+def _corners(boxes: tuple[Box, ...], pose: Pose) -> Float64[np.ndarray, "n 8 3"]:
+    """The corners of each collision shape's box, in the world frame."""
+    local = np.stack([(_CORNERS * box.half_size) @ box.rotation.T + box.center for box in boxes])
+    return local @ pose.rotation.T + pose.position

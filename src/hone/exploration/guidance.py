@@ -1,0 +1,90 @@
+"""When hints are given: to which groups of episodes, and at which looks.
+
+Early, while little succeeds, most groups are guided; later few are (Agentic-VLA, arXiv 2605.22896, eq. 7). A group of
+rollouts is guided as a whole or not at all, so its mean reward stays a baseline of episodes like its own.
+See docs/algorithms/exploration.md.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from hone.envs.libero.facts import Facts
+from hone.errors import HoneError
+from hone.exploration.hinter import Hinter, History
+from hone.language.grammar import decompose
+from hone.language.plan import Decomposer, Plan, Refusal
+from hone.seeding import numpy_generator
+from hone.training.rollout import EpisodeRequest
+
+log = logging.getLogger(__name__)
+
+
+def hint_probability(mean_reward: float, p_max: float = 0.8, decay: float = 0.5) -> float:
+    """`p_max exp(-decay R)`, R the recent mean reward (Agentic-VLA, eq. 7, with its constants)."""
+    if not 0 <= p_max <= 1 or decay < 0:
+        raise HoneError(f"p_max {p_max} must be between 0 and 1, and decay {decay} not negative.")
+    return p_max * math.exp(-decay * max(mean_reward, 0.0))
+
+
+def mark_hinted(requests: Sequence[EpisodeRequest], probability: float) -> list[EpisodeRequest]:
+    """The same requests, whole groups of them `hinted`: each with this probability, drawn from the seed of the group's
+    first episode."""
+    first: dict[int, int] = {}
+    for request in requests:
+        first.setdefault(request.group, request.seed)
+    guided = {group: numpy_generator(seed, "hinted").random() < probability for group, seed in first.items()}
+    return [replace(request, hinted=guided[request.group]) for request in requests]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Gives the hinted episodes of a rollout their hints. Plain data: it travels to worker processes."""
+
+    hinter: Hinter
+    every: int = 1
+    """Looks between two new hints; in between the last one holds."""
+    planner: Decomposer = decompose
+    """Turns an episode's instruction into the plan that its hints follow."""
+    failures: Mapping[str, int] = field(default_factory=dict)
+    """Recent failed attempts per task name; where there were any, a hinter may try another way."""
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise HoneError(f"a hint is renewed every {self.every} looks; use at least 1.")
+
+    def guide(self, request: EpisodeRequest) -> Guide | None:
+        """Whoever hints during one episode; `None` where the episode is plain."""
+        return Guide(self, request) if request.hinted else None
+
+
+class Guide:
+    """One hinted episode: plans at the first look, then hints. The same facts give the same hints."""
+
+    def __init__(self, guidance: Guidance, request: EpisodeRequest) -> None:
+        self._guidance = guidance
+        self._instruction = request.task.instruction
+        self._history = History(request.seed, failures=guidance.failures.get(request.task.name, 0))
+        self._plan: Plan | None = None
+        self._mute = False
+
+    def hint(self, facts: Facts) -> str:
+        """The hint of the next look, "" where there is none. An instruction that is no plan, or a language model that
+        gives no answer, leaves the episode without hints from there on."""
+        if self._mute:
+            return ""
+        said = self._history.said
+        try:
+            if self._plan is None:
+                self._plan = self._guidance.planner(self._instruction, facts)
+            new = len(said) % self._guidance.every == 0
+            hint = self._guidance.hinter(facts, self._plan, self._history) if new else said[-1]
+        except Refusal as refusal:
+            log.warning("no more hints for '%s': %s", self._instruction, refusal)
+            self._mute = True
+            return ""
+        self._history = replace(self._history, said=(*said, hint))
+        return hint or ""

@@ -1,0 +1,197 @@
+"""Who gives hints: from the facts of a scene, a plan and what happened so far to one motion phrase, or to nothing.
+
+`RuleHinter` is offline and deterministic. It is no expert: it sees boxes around things, aims at the middle of one or at
+its rim, and says in the coarse words of `phrases.py` which way that is; how to move is the policy's business. It reads
+privileged facts, so hints are for training only. `RandomHinter` is the control that knows the words and not the scene.
+See docs/algorithms/exploration.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float64
+
+from hone.envs.libero.facts import Facts
+from hone.exploration.geometry import Bounds, bounds, highest_on_the_way
+from hone.exploration.phrases import CLOSE_NOW, KEEP_CLOSED, KEEP_OPEN, OPEN_NOW, SEPARATOR, random_phrase, say
+from hone.language.plan import Plan, Subgoal
+from hone.primitives.conditions import reached
+from hone.primitives.grasps import opening_yaw
+from hone.primitives.places import place_for
+from hone.primitives.skills import POSITION_SCALE_M, ROTATION_SCALE_RAD, SPEED_GAIN
+from hone.seeding import numpy_generator
+
+DT_S = 0.05
+OPENING_M = 0.07
+"""Widest thing that is taken about its middle."""
+WIDE_OPEN_M = 0.07
+OVER_M = 0.04
+"""Between the fingertips, or what the hand holds, and what it passes over."""
+DEPTH_M = 0.025
+"""How far below a thing's top it is taken."""
+LOWEST_M = 0.014
+"""Least height of the grip site over what a thing stands on."""
+CENTRED_M = 0.008
+NEAR_M = 0.04
+LEVEL_M = 0.008
+TURNED_RAD = 0.15
+RISE = np.array([0.0, 0.0, 0.06])
+FASTEST = 0.85
+"""Largest mean action, in action units, that is asked for."""
+
+Approach = Literal["plain", "left", "right", "deeper", "higher"]
+APPROACHES: tuple[Approach, ...] = ("plain", "left", "right", "deeper", "higher")
+"""Hypotheses about how to take a thing: about the middle (or the nearer rim), by its left or right side, deeper, higher."""
+
+
+@dataclass(frozen=True)
+class History:
+    """What a hinter may remember: the episode's `seed`, what was `said` in it so far, one entry per look, and how many
+    attempts at the task went wrong before (`failures`)."""
+
+    seed: int
+    said: tuple[str | None, ...] = ()
+    failures: int = 0
+
+
+@runtime_checkable
+class Hinter(Protocol):
+    """A phrase for the next `chunk` of the policy, or `None` where there is nothing to say."""
+
+    def __call__(self, facts: Facts, plan: Plan, history: History) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class RuleHinter:
+    """Compares the hand with the plan's first sub-goal that does not hold yet. Knows to pick and to place.
+
+    Where attempts at the task failed before, each episode draws one of the `APPROACHES` from its seed, and the next one
+    in the list each time its fingers closed on nothing.
+    """
+
+    chunk_length: int = 8
+    """Control steps that a phrase is to describe: the policy's chunk."""
+
+    def __call__(self, facts: Facts, plan: Plan, history: History) -> str | None:
+        step = next_step(facts, plan)
+        if step is None:
+            return None
+        if not _in_hand(facts, step.thing, history):
+            return self._take(facts, step.thing, history)
+        if step.verb == "pick":
+            return self._say(RISE, 0.0, closed=True, history=history)
+        return self._bring(facts, step, history)
+
+    def _take(self, facts: Facts, thing: str, history: History) -> str:
+        box = bounds(facts, thing)
+        aim, turn = grip_on(facts, box, approach_of(history))
+        offset = aim - facts.eef.position
+        aside = float(np.linalg.norm(offset[:2]))
+        if _told(history) == CLOSE_NOW:
+            return self._say(np.zeros(3), 0.0, closed=True, history=history)
+        if facts.gripper_width_m < WIDE_OPEN_M:  # the fingers met nothing, or have just let go
+            return self._say(RISE, 0.0, closed=False, history=history)
+        if aside < CENTRED_M and abs(turn) < TURNED_RAD:
+            if abs(offset[2]) < LEVEL_M:
+                return self._say(np.zeros(3), 0.0, closed=True, history=history)
+        elif aside < NEAR_M:
+            offset[2] = max(offset[2], box.high[2] + OVER_M - facts.eef.position[2])
+        else:
+            offset[2] = highest_on_the_way(facts, facts.eef.position, aim) + OVER_M - facts.eef.position[2]
+        return self._say(offset, turn, closed=False, history=history)
+
+    def _bring(self, facts: Facts, step: Subgoal, history: History) -> str:
+        assert step.target is not None
+        box, place = bounds(facts, step.thing), place_for(facts, step.thing, step.target)
+        offset = place - facts.objects[step.thing].position
+        if float(np.linalg.norm(offset[:2])) < 2 * CENTRED_M:
+            support = max(highest_on_the_way(facts, place, place, without=step.thing), float(place[2]))
+            offset[2] = support + 0.01 - box.low[2]
+            if offset[2] > -LEVEL_M:
+                return self._say(np.zeros(3), 0.0, closed=False, history=history)
+        else:
+            over = highest_on_the_way(facts, facts.eef.position, place, without=step.thing)
+            offset[2] = over + OVER_M - box.low[2]
+            if offset[2] > NEAR_M:  # up first
+                offset[:2] *= 0.3
+        return self._say(offset, 0.0, closed=True, history=history)
+
+    def _say(self, offset: Float64[np.ndarray, " 3"], turn: float, *, closed: bool, history: History) -> str:
+        """The phrase of the mean action that would cover an offset (m) and a turn (rad) in one chunk, if one can, with
+        the gripper to end `closed` or open."""
+        reach = SPEED_GAIN * DT_S * self.chunk_length
+        motion = np.zeros(6)
+        motion[:3] = np.clip(offset / (reach * POSITION_SCALE_M), -FASTEST, FASTEST)
+        motion[5] = np.clip(turn / (reach * ROTATION_SCALE_RAD), -FASTEST, FASTEST)
+        was_closed = _told(history) in (CLOSE_NOW, KEEP_CLOSED)
+        if closed:
+            return say(motion, KEEP_CLOSED if was_closed else CLOSE_NOW)
+        return say(motion, OPEN_NOW if was_closed else KEEP_OPEN)
+
+
+@dataclass(frozen=True)
+class RandomHinter:
+    """A random phrase at every look, drawn from the episode's seed: the control that knows the words, not the scene."""
+
+    def __call__(self, facts: Facts, plan: Plan, history: History) -> str | None:
+        return random_phrase(numpy_generator(history.seed, "random hint", len(history.said)))
+
+
+def next_step(facts: Facts, plan: Plan) -> Subgoal | None:
+    """The first sub-goal that does not hold yet; a pick only where nothing is placed afterwards (placing includes it).
+
+    `None` when all hold, and where the next one is neither a pick nor a place: there are no words for it.
+    """
+    placed = {subgoal.thing for subgoal in plan.subgoals if subgoal.verb.startswith("place")}
+    for subgoal in plan.subgoals:
+        if subgoal.verb == "pick" and subgoal.thing in placed:
+            continue
+        if not reached(facts, subgoal):
+            return subgoal if subgoal.verb == "pick" or subgoal.verb.startswith("place") else None
+    return None
+
+
+def approach_of(history: History) -> Approach:
+    """How to take the thing this time."""
+    missed = sum(hint is not None and OPEN_NOW in hint for hint in history.said)
+    first = history.seed % len(APPROACHES) if history.failures else 0
+    return APPROACHES[(first + missed) % len(APPROACHES)]
+
+
+def grip_on(facts: Facts, box: Bounds, approach: Approach) -> tuple[Float64[np.ndarray, " 3"], float]:
+    """Where the grip site is to be, and how far to turn the hand first, to take what is in a box."""
+    yaw = opening_yaw(facts.eef.rotation)
+    across = int(abs(np.cos(yaw)) < abs(np.sin(yaw)))  # the level axis along which the fingers open
+    size = box.high - box.low
+    aim = (box.low + box.high) / 2
+    depth = {"deeper": 2 * DEPTH_M, "higher": DEPTH_M / 2}.get(approach, DEPTH_M)
+    aim[2] = max(box.high[2] - depth, box.low[2] + LOWEST_M)
+    if size[across] <= OPENING_M:
+        turn = _to_axis(yaw, across)
+        aim[1] += {"left": -0.01, "right": 0.01}.get(approach, 0.0)
+        return aim, turn
+    if size[1 - across] <= OPENING_M:
+        return aim, _to_axis(yaw, 1 - across)
+    side = 1.0 if approach == "right" else -1.0
+    aim[across] += side * (size[across] / 2 - 0.004)  # the rim on that side
+    return aim, _to_axis(yaw, across)
+
+
+def _to_axis(yaw: float, axis: int) -> float:
+    """The least turn (rad) after which fingers that open along `yaw` open along level axis 0 (x) or 1 (y)."""
+    return float((axis * np.pi / 2 - yaw + np.pi / 2) % np.pi - np.pi / 2)
+
+
+def _told(history: History) -> str | None:
+    """What the last hint said of the gripper."""
+    said = history.said[-1] if history.said else None
+    return None if said is None else said.split(SEPARATOR)[-1]
+
+
+def _in_hand(facts: Facts, thing: str, history: History) -> bool:
+    """The fingers are about the thing: they touch it, are not wide open, and have been told to stay closed."""
+    touched = frozenset((thing, "robot")) in facts.contacts
+    return touched and facts.gripper_width_m < 0.078 and _told(history) in (CLOSE_NOW, KEEP_CLOSED)

@@ -1,0 +1,132 @@
+"""A small language of motion phrases: what the hand does in the next few control steps, in coarse words.
+
+RT-H (arXiv:2403.01823) labels windows of a demonstration with phrases such as "move arm forward" and lets the policy act
+given the phrase. Here a phrase is a list of clauses, "move slightly left, lower far, keep the gripper open": at most one
+per axis of motion, in a fixed order, and always one about the gripper. Sides are those of `hone.language.plan.Beside`:
+forward is away from the robot (+x), right is +y; turning left is counterclockwise, seen from above.
+
+Departures from RT-H: its phrases name the dominant axes without amounts. A size in words is added ("a touch", "slightly",
+none, "far"), because a hint is here the only thing that can lead the hand over a thing never demonstrated.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from hone.errors import HoneError
+from hone.language.plan import Refusal
+
+SEPARATOR = ", "
+SIZES = ("a touch", "slightly", "", "far")
+MOTION_EDGES = (0.02, 0.08, 0.20, 0.45)
+"""Least mean action of each size. With chunks of 8 steps these are 0.25, 1, 2.4 and 5.5 cm."""
+TURN_EDGES = (0.03, 0.06, 0.12, 0.24)
+"""The same for turns: 2, 4, 8 and 17 degrees in 8 steps."""
+AXES = (
+    ("move {} back", "move {} forward", MOTION_EDGES),
+    ("move {} left", "move {} right", MOTION_EDGES),
+    ("lower {}", "raise {}", MOTION_EDGES),
+    ("tilt {} right", "tilt {} left", TURN_EDGES),
+    ("tilt {} back", "tilt {} forward", TURN_EDGES),
+    ("turn {} right", "turn {} left", TURN_EDGES),
+)
+"""Of each motion number of an action: the clause where its mean is negative, where it is positive, and the sizes."""
+STAY = "stay"
+OPEN_NOW, CLOSE_NOW = "open the gripper", "close the gripper"
+KEEP_OPEN, KEEP_CLOSED = "keep the gripper open", "keep the gripper closed"
+GRIPPER = (OPEN_NOW, CLOSE_NOW, KEEP_OPEN, KEEP_CLOSED)
+
+
+def _clause(template: str, size: str) -> str:
+    return " ".join(template.format(size).split())
+
+
+VOCABULARY: tuple[str, ...] = (
+    *(_clause(template, size) for *templates, _ in AXES for template in templates for size in SIZES),
+    STAY,
+    *GRIPPER,
+)
+"""Every clause there is."""
+
+
+def phrase_of(actions: Float[np.ndarray, "n 7"]) -> str:
+    """The phrase of a window of actions: the mean of each motion, and what the fingers are told to do."""
+    if not len(actions):
+        raise HoneError("an empty window of actions has no phrase.")
+    first, last = actions[0, 6] > 0, actions[-1, 6] > 0
+    if first == last:
+        gripper = KEEP_CLOSED if last else KEEP_OPEN
+    else:
+        gripper = CLOSE_NOW if last else OPEN_NOW
+    return say(actions[:, :6].mean(0), gripper)
+
+
+def say(motion: Float[np.ndarray, " 6"], gripper: str) -> str:
+    """The phrase of a mean action (position and rotation deltas in action units) and a clause about the gripper."""
+    moves = []
+    for value, (negative, positive, edges) in zip(motion, AXES, strict=True):
+        size = int(np.searchsorted(edges, abs(value), side="right")) - 1
+        if size >= 0:
+            moves.append(_clause(negative if value < 0 else positive, SIZES[size]))
+    return SEPARATOR.join([*(moves or [STAY]), gripper])
+
+
+def check_phrase(phrase: str) -> str:
+    """The phrase itself, if its clauses are in the vocabulary and do not contradict each other; else `Refusal`."""
+    clauses = phrase.split(SEPARATOR)
+    for clause in clauses:
+        if clause not in VOCABULARY:
+            raise Refusal("out_of_schema", f"'{clause}' is no clause; known: {', '.join(VOCABULARY)}.")
+    kinds = [_kind(clause) for clause in clauses]
+    if len(set(kinds)) < len(kinds):
+        raise Refusal("out_of_schema", f"'{phrase}' says two things about one motion; one clause for each.")
+    if "gripper" not in kinds:
+        raise Refusal("out_of_schema", f"'{phrase}' does not say what the gripper does; add one of {', '.join(GRIPPER)}.")
+    if STAY in kinds and len(kinds) > 2:
+        raise Refusal("out_of_schema", f"'{phrase}' says to stay and to move; leave one out.")
+    return phrase
+
+
+def _kind(clause: str) -> str | int:
+    """What a clause is about: the number of an axis, the gripper, or standing still."""
+    if clause in GRIPPER:
+        return "gripper"
+    for axis, (negative, positive, _) in enumerate(AXES):
+        if clause in [_clause(template, size) for template in (negative, positive) for size in SIZES]:
+            return axis
+    return STAY
+
+
+def random_phrase(generator: np.random.Generator) -> str:
+    """A phrase whose motions and gripper clause are drawn evenly; half of the motions of position are left out, nine
+    tenths of the turns."""
+    clauses = [
+        _clause(str(generator.choice([negative, positive])), str(generator.choice(SIZES)))
+        for axis, (negative, positive, _) in enumerate(AXES)
+        if generator.random() < (0.5 if axis < 3 else 0.1)
+    ]
+    return SEPARATOR.join([*(clauses or [STAY]), str(generator.choice(GRIPPER))])
+
+
+def relabel(actions: Float[np.ndarray, "T 7"], window: int) -> tuple[str, ...]:
+    """For each step of a demonstration the phrase of its next `window` actions (fewer at the end)."""
+    return tuple(phrase_of(actions[start : start + window]) for start in range(len(actions)))
+
+
+
+def motion_of(phrase: str) -> Float[np.ndarray, " 7"]:
+    """A mean action that the phrase describes: the middle of each size, and +1 where the gripper is to be closed.
+
+    The inverse of `phrase_of` up to the sizes: `phrase_of` of a chunk of it says the same of every motion.
+    """
+    motion = np.zeros(7)
+    for clause in check_phrase(phrase).split(SEPARATOR):
+        axis = _kind(clause)
+        if isinstance(axis, int):
+            negative, _, edges = AXES[axis]
+            size = next(i for i, word in enumerate(SIZES) if clause in [_clause(t, word) for t in AXES[axis][:2]])
+            middle = (edges[size] + (*edges, 1.5 * edges[-1])[size + 1]) / 2
+            motion[axis] = -middle if clause == _clause(negative, SIZES[size]) else middle
+    motion[6] = 1.0 if phrase.endswith((CLOSE_NOW, KEEP_CLOSED)) else -1.0
+    return motion
