@@ -38,7 +38,9 @@ def policy(**more) -> SmallPolicy:
 
 
 def test_without_following_nothing_changes_and_old_configurations_load():
-    old = {key: value for key, value in SmallPolicyConfig().to_json().items() if key not in ("follows_hints", "hint_dim")}
+    old = {
+        key: value for key, value in SmallPolicyConfig().to_json().items() if key not in ("follows_hints", "hint_dim")
+    }
     assert SmallPolicyConfig.from_json(old, "here") == SmallPolicyConfig()
     assert not any(name.startswith("hint") for name in policy().state_dict())
 

@@ -82,7 +82,9 @@ def check_phrase(phrase: str) -> str:
     if len(set(kinds)) < len(kinds):
         raise Refusal("out_of_schema", f"'{phrase}' says two things about one motion; one clause for each.")
     if "gripper" not in kinds:
-        raise Refusal("out_of_schema", f"'{phrase}' does not say what the gripper does; add one of {', '.join(GRIPPER)}.")
+        raise Refusal(
+            "out_of_schema", f"'{phrase}' does not say what the gripper does; add one of {', '.join(GRIPPER)}."
+        )
     if STAY in kinds and len(kinds) > 2:
         raise Refusal("out_of_schema", f"'{phrase}' says to stay and to move; leave one out.")
     return phrase
@@ -112,7 +114,6 @@ def random_phrase(generator: np.random.Generator) -> str:
 def relabel(actions: Float[np.ndarray, "T 7"], window: int) -> tuple[str, ...]:
     """For each step of a demonstration the phrase of its next `window` actions (fewer at the end)."""
     return tuple(phrase_of(actions[start : start + window]) for start in range(len(actions)))
-
 
 
 def motion_of(phrase: str) -> Float[np.ndarray, " 7"]:

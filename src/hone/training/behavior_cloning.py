@@ -173,7 +173,6 @@ class ChunkDataset:
             mask[row, : len(chunk)] = True
         return actions, mask
 
-
     def phrases(self) -> tuple[str, ...]:
         """The motion phrase of the chunk that starts at each pair."""
         return tuple(phrase for episode in self.episodes for phrase in relabel(episode.actions, self.chunk_length))

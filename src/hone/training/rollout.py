@@ -170,13 +170,10 @@ def rollout(
         episodes = [running[slot] for slot in slots]
         begin("look")
         observation = _instructed(env.observe(slots), [e.request for e in episodes])
-<<<<<<< HEAD
         if witness:
             see(slots)
-=======
         if guidance is not None:
             observation = replace(observation, hints=_hints(env, slots, episodes))
->>>>>>> b53ac1ed03429436fc9b913d00c1622a523ca906
         begin("decide")
         with torch.no_grad():  # not around the loop: whoever consumes this generator has a grad mode of their own
             features = policy.encode(observation)
@@ -253,12 +250,9 @@ def _finish(episode: _Running, status: Status, held: bool | None, fault: str | N
     executed = np.array(episode.executed, np.int32)
     facts = tuple(episode.facts) or None
     if not episode.inputs:
-<<<<<<< HEAD
         return Trajectory(episode.request, status, episode.steps, executed, facts=facts, held=held, fault=fault)
-=======
         hints = tuple(episode.hints)
         return Trajectory(episode.request, status, episode.steps, executed, held=held, fault=fault, hints=hints)
->>>>>>> b53ac1ed03429436fc9b913d00c1622a523ca906
     return Trajectory(
         request=episode.request,
         status=status,
