@@ -16,6 +16,7 @@ from hone.errors import HoneError
 from hone.rewards.detectors import Quality, quality
 
 log = logging.getLogger(__name__)
+HACKING_THRESHOLD = 0.1
 WINDOW = 5
 """Iterations that the warning looks back over."""
 FEWEST_CLAIMS = 10
@@ -64,7 +65,7 @@ class Finding:
 class Audit:
     """Collects rows and warns, once for each iteration, when too many claimed successes were none."""
 
-    def __init__(self, threshold: float = 0.1, rows: Iterable[AuditRow] = ()) -> None:
+    def __init__(self, threshold: float = HACKING_THRESHOLD, rows: Iterable[AuditRow] = ()) -> None:
         """`threshold`: hacking rate from which it warns. `rows`: those of a run that resumes."""
         if not 0.0 <= threshold <= 1.0:
             raise HoneError(f"the audit's threshold is {threshold}; expected a rate from 0 to 1.")
@@ -74,18 +75,22 @@ class Audit:
     def add(self, rows: Sequence[AuditRow]) -> Finding:
         """The rollouts of one iteration. Returns what the last iterations show, and says so loudly if it is bad."""
         self.rows += rows
-        last = max(row.iteration for row in self.rows)
-        recent = findings([row for row in self.rows if row.iteration > last - WINDOW])
+        recent = self.recent()
         if self.alarming(recent):
             log.warning(
                 "REWARD HACKING: %.0f %% of the %d successes that the reward claimed in the last %d iterations were "
                 "none (threshold %.0f %%). The policy is learning to please the reward and not to do the task.",
                 100 * (recent.hacking_rate or 0.0),
                 recent.claimed,
-                min(WINDOW, last),
+                WINDOW,
                 100 * self.threshold,
             )
         return recent
+
+    def recent(self) -> Finding:
+        """What the last iterations show."""
+        last = max((row.iteration for row in self.rows), default=0)
+        return findings([row for row in self.rows if row.iteration > last - WINDOW])
 
     def alarming(self, finding: Finding) -> bool:
         enough = finding.claimed >= FEWEST_CLAIMS
