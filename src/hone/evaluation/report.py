@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hone.evaluation.audit_section import audit_content
 from hone.evaluation.caveats import caveats
 from hone.evaluation.charts import (
     Axis,
@@ -71,7 +72,8 @@ def write_report(run_path: Path, output: Path | None = None) -> Path:
 def render(run: RunRecord) -> str:
     """The page. Sections for which the run has no data are left out."""
     style = resources.files("hone.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    sections = [_curve(run), _tasks(run), _videos(run), _probes(run), _diagnostics(run), _cost(run), _caveats(run)]
+    sections = [_curve(run), _tasks(run), _videos(run), _probes(run)]
+    sections += [_reward_audit(run), _diagnostics(run), _cost(run), _caveats(run)]
     body = "\n".join([_header(run), *filter(None, sections), _protocol(run), _footer(run)])
     body = body.replace(" %", "\u202f%")  # a number and its percent sign stay on one line
     return (
@@ -312,6 +314,13 @@ def _probes(run: RunRecord) -> str:
         "A policy that heeds its instruction does worse.",
         _table(["Told", "0 to 100 %", "Solves the task", "95 % interval"], rows),
     )
+
+
+def _reward_audit(run: RunRecord) -> str:
+    if not run.audit:
+        return ""
+    caption, content = audit_content(run.audit, run.revisions)
+    return _section("Reward audit", caption, content)
 
 
 def _diagnostics(run: RunRecord) -> str:

@@ -22,6 +22,8 @@ A tally is `{success_rate, successes, episodes, low, high, held_rate, faults}`, 
     metrics.jsonl       iteration, rollouts, env_steps, minutes (all since the start of the run), train_success, and
                         what the algorithm logs: kl, lr, clip_fraction, dead_groups, alive_groups, exploration, …
     evaluations.jsonl   iteration, rollouts, minutes, mode ("greedy" or "sampled"), and a tally with per_task
+    audit.jsonl         of each rollout: iteration, task, proxy (its reward), claimed and success (true or false)
+    revisions.jsonl     of each rewrite of a reward program: iteration, task, judge, version, accepted, reasons, diff
     probes.json         normal, blank, other_task: tallies of the same tasks, told the right thing, nothing, or wrong
     videos/index.json   list of {task, stage: "before" or "after", file, success, steps, placement}; the placement is
                         settled before the episodes are seen
@@ -31,7 +33,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +70,14 @@ class RunFolder:
     @property
     def evaluations(self) -> Path:
         return self.path / "evaluations.jsonl"
+
+    @property
+    def audit(self) -> Path:
+        return self.path / "audit.jsonl"
+
+    @property
+    def revisions(self) -> Path:
+        return self.path / "revisions.jsonl"
 
     @property
     def evaluation_before(self) -> Path:
@@ -170,7 +180,7 @@ class RunClock:
 
 
 class RunLog:
-    """Appends rows to `metrics.jsonl` and `evaluations.jsonl` and mirrors their numbers to TensorBoard.
+    """Appends rows to the run's .jsonl files and mirrors the numbers of training and evaluation to TensorBoard.
 
     Every row carries `iteration`. Opening the log of a run that resumes after iteration `resume_after` first drops the
     rows that came later, so that a resumed run leaves the same files as one that was never stopped.
@@ -180,7 +190,7 @@ class RunLog:
         self.folder = folder
         self._writer: SummaryWriter | None = None
         folder.path.mkdir(parents=True, exist_ok=True)
-        for path in (folder.metrics, folder.evaluations):
+        for path in (folder.metrics, folder.evaluations, folder.audit, folder.revisions):
             rows = read_rows(path)
             kept = [row for row in rows if resume_after is not None and row["iteration"] <= resume_after]
             if rows:
@@ -202,6 +212,15 @@ class RunLog:
         self._append(self.folder.evaluations, row)
         scalars = {"success_rate": row["successes"] / row["episodes"]} if row["episodes"] else {}
         self._scalars(f"evaluation_{row['mode']}", scalars, row["iteration"])
+
+    def audit(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """What the reward said of each rollout of an iteration: `iteration`, `task`, `proxy`, `claimed`, `success`."""
+        for row in rows:
+            self._append(self.folder.audit, row)
+
+    def revision(self, row: Mapping[str, Any]) -> None:
+        """A rewrite of a reward program: `iteration`, `task`, `judge`, `version`, `accepted`, `reasons`, `diff`, …"""
+        self._append(self.folder.revisions, row)
 
     def close(self) -> None:
         if self._writer is not None:

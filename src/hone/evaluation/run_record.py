@@ -36,6 +36,8 @@ class RunRecord:
     before: EvaluationResult | None
     after: EvaluationResult | None
     probes: dict[str, dict[str, Any]]
+    audit: list[dict[str, Any]]
+    revisions: list[dict[str, Any]]
     videos: list[Video]
 
     @property
@@ -66,6 +68,8 @@ def load_run(path: Path) -> RunRecord:
         before=_evaluation(folder.evaluation_before),
         after=_evaluation(folder.evaluation_after),
         probes=_optional(folder.probes),
+        audit=read_rows(folder.audit),
+        revisions=read_rows(folder.revisions),
         videos=_videos(folder),
     )
     if record.before is None and not record.metrics and not record.evaluations:

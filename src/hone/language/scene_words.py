@@ -91,7 +91,16 @@ def point_words(facts: Facts, position: Float64[np.ndarray, " 3"]) -> str:
 
 def explain_failure(before: Facts, after: Facts, subgoal: Subgoal) -> str:
     """What an attempt at `subgoal` changed, measured on the scene before and after it. Does not look at the goal."""
-    lines = [f"The attempt to {subgoal_words(subgoal)} did not succeed. What changed:"]
+    lines = [f"The attempt to {subgoal_words(subgoal)} did not succeed. What changed:", *changes(before, after)]
+    lines.append(hand_words(after))
+    if (gap := _gap(after, subgoal)) is not None:
+        lines.append(gap)
+    return "\n".join(lines)
+
+
+def changes(before: Facts, after: Facts) -> list[str]:
+    """What moved, and what lies on, in or against what now and did not before; one line each."""
+    lines = []
     for name, pose in sorted(after.objects.items()):
         moved = _frame(after).T @ (pose.position - before.objects[name].position)
         if 100 * float(np.linalg.norm(moved)) > MOVED_CM:
@@ -103,12 +112,7 @@ def explain_failure(before: Facts, after: Facts, subgoal: Subgoal) -> str:
     then, now = relations(before), relations(after)
     lines += [f"- no longer: {relation}" for relation in then if relation not in now]
     lines += [f"- now: {relation}" for relation in now if relation not in then]
-    if len(lines) == 1:
-        lines.append("- nothing but the hand")
-    lines.append(hand_words(after))
-    if (gap := _gap(after, subgoal)) is not None:
-        lines.append(gap)
-    return "\n".join(lines)
+    return lines or ["- nothing but the hand"]
 
 
 def subgoal_words(subgoal: Subgoal) -> str:

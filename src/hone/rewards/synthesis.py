@@ -1,0 +1,200 @@
+"""Rewards written from language: instruction, plan, program, score. Adapts its weights, and lets a judge rewrite it.
+
+    R(tau) = (1 - terminal) sum_k w_k Delta_k(tau) + terminal 1[the program's own detector claims success]
+
+Agentic-VLA (arXiv:2605.22896) eq. 4 is the first term. Its weights vanish once all is mastered, and with them every
+difference between episodes; the second term keeps success worth more than any way of failing. The simulator's success
+flag is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Float32
+
+from hone.envs.libero.facts import Facts
+from hone.errors import HoneError
+from hone.language.plan import Decomposer
+from hone.rewards.base import WitnessedTrajectory
+from hone.rewards.detectors import DetectorConfig
+from hone.rewards.judge import Judge, build_judge
+from hone.rewards.planned import from_plan
+from hone.rewards.program import RewardProgram
+from hone.rewards.revision import Evidence, Revision, revise
+from hone.rewards.scoring import Scored, Weights, score_sightings
+from hone.rewards.summary import summarise
+from hone.rewards.weights import Weighting, carried_over, milestone_weights, updated_competence
+from hone.types import Task
+
+
+@dataclass(frozen=True)
+class SynthesisConfig:
+    """How rewards are written from language."""
+
+    weights: Weighting = "adaptive"
+    """`adaptive` as in the paper; `uniform` and `fixed` (the program's own) are controls."""
+    alpha: float = 0.9
+    """Memory of the milestones' running success."""
+    floor: float = 0.1
+    """Least weight of a mastered milestone, before normalisation."""
+    terminal: float = 0.5
+    """Share of the reward that only success gives."""
+    judge: Literal["none", "rules", "llm"] = "none"
+    """Who may rewrite the programs after each round."""
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    """Who says what was reached; the defective ones are for ablations."""
+    model: str = ""
+    """The judge's language model, as its server knows it."""
+    base_url: str = "http://localhost:8000/v1"
+    """Address of the OpenAI-compatible server; its key is read from $HONE_LLM_KEY."""
+    transcript: Path = Path("runs/llm")
+    """Folder of the judge's questions and answers; the budget of calls holds for it."""
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "floor", "terminal"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise HoneError(f"synthesis.{name} is {getattr(self, name)}; expected 0 to 1.")
+        if self.weights == "adaptive" and self.floor == 0.0:
+            raise HoneError("synthesis.floor is 0, so the weights of a mastered task would all vanish; use e.g. 0.1.")
+        if self.judge == "llm" and not self.model:
+            raise HoneError("judge 'llm' needs the name of a model (synthesis.model), and a server that offers it.")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the reward made of one episode: the number it gave, and whether it takes it for a success."""
+
+    reward: float
+    scored: Scored
+
+    @property
+    def succeeded(self) -> bool:
+        return self.scored.succeeded
+
+
+@runtime_checkable
+class AdaptiveReward(Protocol):
+    """A reward that needs the facts of every look, and changes from round to round."""
+
+    def judge_all(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Verdict]: ...
+
+    def update(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Revision]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+class SynthesizedReward:
+    """One reward program per task, made from its instruction at the first episode of it that is seen."""
+
+    def __init__(
+        self, config: SynthesisConfig | None = None, planner: Decomposer | None = None, judge: Judge | None = None
+    ) -> None:
+        """`planner`: who reads the instructions, the grammar if nobody is named. `judge`: in place of the config's."""
+        self.config = config or SynthesisConfig()
+        self._planner = planner or _grammar
+        self._judge = judge or build_judge(
+            self.config.judge, self.config.model, self.config.base_url, self.config.transcript
+        )
+        self._detector = self.config.detector.build()
+        self.programs: dict[Task, RewardProgram] = {}
+        self._competence: dict[Task, Weights] = {}
+        self._known_good: dict[Task, tuple[tuple[Facts, ...], ...]] = {}
+        self._waiting: dict[str, dict[str, Any]] = {}
+        """Programs of a resumed run whose tasks have not been met yet."""
+
+    def __call__(self, trajectories: Sequence[WitnessedTrajectory]) -> Float32[np.ndarray, " N"]:
+        return np.array([verdict.reward for verdict in self.judge_all(trajectories)], np.float32)
+
+    def judge_all(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Verdict]:
+        """Scores under the weights of this round; nothing changes before `update`."""
+        verdicts = []
+        for trajectory in trajectories:
+            if trajectory.status == "error":
+                raise ValueError("a trajectory ended in a fault of the machinery; drop and count it before scoring")
+            program = self.program(trajectory.request.task, trajectory.facts[0])
+            scored = score_sightings(program, self._detector(program, trajectory))
+            dense = scored.weighted(self.weights(trajectory.request.task))
+            terminal = self.config.terminal
+            verdicts.append(Verdict((1.0 - terminal) * dense + terminal * scored.succeeded, scored))
+        return verdicts
+
+    def update(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Revision]:
+        """After a round: new weights, and the rewrites that the judge proposed, those refused included."""
+        verdicts = self.judge_all(trajectories)
+        revisions: list[Revision] = []
+        for task in sorted({trajectory.request.task for trajectory in trajectories}):
+            rows = [row for row, trajectory in enumerate(trajectories) if trajectory.request.task == task]
+            scored = [verdicts[row].scored for row in rows]
+            self._competence[task] = updated_competence(self._competence[task], scored, self.config.alpha)
+            if self._judge is not None:
+                facts = [trajectories[row].facts for row in rows]
+                revisions += self._review(task, facts, scored)
+        return revisions
+
+    def remember_successes(self, task: Task, episodes: Sequence[Sequence[Facts]]) -> None:
+        """Facts of demonstrations, at every look: a rewrite of the task's program has to rise along them."""
+        self._known_good[task] = tuple(tuple(episode) for episode in episodes)
+
+    def program(self, task: Task, facts: Facts) -> RewardProgram:
+        """The task's program; made from the plan on first use. `Refusal` where the planner cannot read the task."""
+        if task not in self.programs:
+            kept = self._waiting.pop(_key(task), None)
+            if kept is not None:
+                self.programs[task] = RewardProgram.from_json(kept["program"])
+                self._competence[task] = np.array(kept["competence"], np.float64)
+            else:
+                self.programs[task] = from_plan(self._planner(task.instruction, facts), facts)
+                self._competence[task] = np.zeros(len(self.programs[task]))
+        return self.programs[task]
+
+    def weights(self, task: Task) -> Weights:
+        """The weights of this round; they sum to one."""
+        return milestone_weights(self.programs[task], self._competence[task], self.config.weights, self.config.floor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain JSON: what a resumed run needs. Known successes are not in it; pass them again."""
+        met = {
+            _key(task): {"program": program.to_json(), "competence": self._competence[task].tolist()}
+            for task, program in self.programs.items()
+        }
+        return {"tasks": {**self._waiting, **met}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Programs are read when their task is met again. `HoneError` where one is damaged."""
+        for key, kept in state["tasks"].items():
+            if len(RewardProgram.from_json(kept["program"])) != len(kept["competence"]):
+                raise HoneError(f"the checkpoint's reward program of '{key}' does not fit its weights; start anew.")
+        self.programs, self._competence, self._waiting = {}, {}, dict(state["tasks"])
+
+    def _review(self, task: Task, facts: Sequence[tuple[Facts, ...]], scored: Sequence[Scored]) -> list[Revision]:
+        assert self._judge is not None
+        program, competence = self.programs[task], self._competence[task]
+        good = self._known_good.get(task, ())
+        summary = summarise(program, facts, scored, self.weights(task), good)
+        claimed = [episode for episode, one in zip(facts, scored, strict=True) if one.succeeded]
+        failed = [episode for episode, one in zip(facts, scored, strict=True) if not one.succeeded]
+        evidence = Evidence(facts[0][0], (*good, *claimed), tuple(failed))
+        revision = revise(f"{task.suite}/{task.name}", program, self._judge, summary, evidence)
+        if revision is None:
+            return []
+        if revision.accepted is not None:
+            self.programs[task] = revision.accepted
+            self._competence[task] = carried_over(program, competence, revision.accepted)
+        return [revision]
+
+
+def _key(task: Task) -> str:
+    return f"{task.suite}/{task.name}"
+
+
+def _grammar(instruction: str, facts: Facts) -> Any:
+    from hone.language.grammar import decompose
+
+    return decompose(instruction, facts)
