@@ -1,8 +1,10 @@
 """The main job: take a policy that half works and make it better by itself, then prove the gain.
 
 Read top to bottom, this is the whole system: demonstrations and cloning where there is no policy yet, evaluation
-before, GRPO (collect, reward, advantage, update), evaluation after, language probes, videos, summary. Every stage
-leaves a file in the run folder, so a run that is stopped at any moment goes on where it was.
+before, practice, evaluation after, language probes, videos, summary. Practice is GRPO (collect, reward, advantage,
+update), and around it the parts of the agentic loop (Agentic-VLA, arXiv:2605.22896), each of which can be switched off:
+a reward written from the instruction, exploration guided by hints, a curriculum, and a memory of earlier runs. Every
+stage leaves a file in the run folder, so a run that is stopped at any moment goes on where it was.
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import numpy as np
 import torch
 
 from hone.data.demonstrations import PLACEMENTS as TRAINING_SEEDS
-from hone.data.demonstrations import collect_demonstrations
 from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.suites import task as find_task
@@ -36,13 +37,14 @@ from hone.primitives.expert import Manner
 from hone.rewards import build_reward
 from hone.seeding import derive_seed, torch_generator
 from hone.training.advantages import GroupStats, group_relative_advantages, spread_over_decisions
-from hone.training.behavior_cloning import BehaviorCloningConfig, clone
+from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest, save_checkpoint
 from hone.training.curriculum import Curriculum, CurriculumKind
 from hone.training.decisions import DecisionBatch
 from hone.training.grpo import GRPO, GRPOConfig
 from hone.training.proof import TALLY, Proof
 from hone.training.rollout import EpisodeRequest, Trajectory, join_inputs
+from hone.training.starting_policy import cloned_policy
 from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
 
@@ -144,7 +146,21 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
             config.env.prepare([task])
             step(1)
 
-    policy = _starting_policy(config, run, tasks, progress)
+    if config.policy is not None:
+        policy = load_policy(config.policy)
+    else:
+        policy = cloned_policy(
+            run.path / "clone",
+            tasks,
+            demos=config.demos,
+            manner=config.manner,
+            network=config.network,
+            cloning=config.clone,
+            env=config.env,
+            slots=config.slots,
+            seed=config.seed,
+            progress=progress,
+        )
     official = Setup(tasks, "official", tuple(range(config.final_placements)), seed=config.seed)
     proof = Proof(run, config.env, config.workers, config.slots, progress)
     before = proof.evaluate(run.evaluation_before, policy, official, "before")
@@ -313,37 +329,3 @@ def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: Li
     """One point of the greedy success curve, on validation placements in the training environment."""
     result = evaluate(pool, policy, setup, lambda s: protocol_card(s, env, policy), hold=False).summary()
     return {"mode": "greedy", **{key: result[key] for key in TALLY}, "per_task": result["per_task"]}
-
-
-def _starting_policy(config: ImproveConfig, run: RunFolder, tasks: Sequence[Task], progress: Progress) -> LearnedPolicy:
-    """The given policy; else one cloned from demonstrations, which are made first."""
-    if config.policy is not None:
-        return load_policy(config.policy)
-    folder = run.path / "clone"
-    if folder.exists():
-        return load_policy(folder)
-    with progress.stage("demonstrating", config.demos * len(tasks)) as step:
-        env = replace(config.env.seen_by(config.network.spec), stop_at_success=False).build(config.slots)
-        try:
-            episodes = collect_demonstrations(
-                env,
-                tasks,
-                per_task=config.demos,
-                seed=config.seed,
-                manner=config.manner,
-                on_progress=lambda episode: step(1 if episode.status == "success" else 0),
-            )
-        finally:
-            env.close()
-    policy = config.network.build(derive_seed(config.seed, "weights") % 2**31)
-    policy.exploration = config.exploration
-    with progress.stage("cloning", config.clone.steps) as step:
-        clone(
-            policy,
-            episodes,
-            config.clone,
-            torch_generator(config.seed, "clone"),
-            on_step=lambda done: step(1, f"loss {done.loss:.4f}"),
-        )
-    policy.save_pretrained(folder)
-    return policy
