@@ -12,8 +12,11 @@ import torch
 
 from hone.cli import main
 from hone.errors import HoneError
+from hone.evaluation.report import write_report
+from hone.exploration.guidance import GuidanceConfig
 from hone.policies import load_policy
 from hone.policies.small import SmallPolicyConfig
+from hone.rewards import SynthesisConfig
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest
 from hone.training.improve import (
@@ -48,6 +51,19 @@ def tiny(output: Path) -> ImproveConfig:
     )
 
 
+def agentic(output: Path) -> ImproveConfig:
+    """The same with every part of the loop."""
+    return replace(
+        tiny(output),
+        reward="synthesized",
+        synthesis=SynthesisConfig(judge="rules"),
+        guidance=GuidanceConfig(hinter="rules"),
+        curriculum="learnability",
+        network=SmallPolicyConfig(inputs="state", follows_hints=True),
+        clone=BehaviorCloningConfig(steps=20, hinted=0.5),
+    )
+
+
 class StopAfter:
     """Progress that presses Ctrl-C after `n` units of the stage called `name`."""
 
@@ -72,6 +88,12 @@ def whole(tmp_path_factory):
     return config, improve(config)
 
 
+@pytest.fixture(scope="module")
+def whole_agentic(tmp_path_factory):
+    config = agentic(tmp_path_factory.mktemp("runs") / "agentic")
+    return config, improve(config)
+
+
 def test_summary_has_what_a_reader_needs(whole):
     config, summary = whole
     assert summary["rollouts"] == 2 * 2 * 3
@@ -85,8 +107,9 @@ def test_summary_has_what_a_reader_needs(whole):
     assert summary == json.loads((config.output / "summary.json").read_text())
 
 
-def test_a_run_stopped_half_way_ends_like_one_that_was_not(whole, tmp_path):
-    config, _ = whole
+@pytest.mark.parametrize("kind", ["whole", "whole_agentic"])
+def test_a_run_stopped_half_way_ends_like_one_that_was_not(kind, request, tmp_path):
+    config, _ = request.getfixturevalue(kind)
     again = replace(config, output=tmp_path / "stopped")
     for stage, units in (("cloning", 5), ("improving", 1), ("language", 1)):
         with pytest.raises(KeyboardInterrupt):
@@ -99,6 +122,16 @@ def test_a_run_stopped_half_way_ends_like_one_that_was_not(whole, tmp_path):
     rows = [(path / "metrics.jsonl").read_text().splitlines() for path in (config.output, again.output)]
     assert len(rows[0]) == len(rows[1]) == 2
     assert [json.loads(row)["kl"] for row in rows[0]] == [json.loads(row)["kl"] for row in rows[1]]
+
+
+def test_a_synthesized_reward_is_audited_rollout_by_rollout(whole_agentic):
+    config, summary = whole_agentic
+    rows = [json.loads(line) for line in (config.output / "audit.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == [1] * 6 + [2] * 6
+    assert summary["rollouts"] == len(rows)
+    assert all(0 <= row["proxy"] <= 1 for row in rows)
+    assert len({row["proxy"] for row in rows}) > 1  # partial credit where nothing succeeds
+    assert "Reward audit" in write_report(config.output).read_text()
 
 
 def test_a_folder_of_another_run_is_refused(whole):

@@ -39,7 +39,7 @@ def test_a_witnessed_trajectory_has_the_facts_of_every_look_and_of_the_end():
     (trajectory,) = rollout(ToyConfig().build(2), forward_policy(speed=0.5), requests(1, greedy=True), witness=True)
     assert trajectory.facts == (0.0, 2.0, 3.0)
     (blind,) = rollout(ToyConfig().build(2), forward_policy(speed=0.5), requests(1, greedy=True))
-    assert blind.facts is None
+    assert blind.facts == ()
 
 
 def test_divergence_is_tried_again_and_then_the_policys_failure():

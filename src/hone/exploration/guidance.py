@@ -11,10 +11,11 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
-from hone.exploration.hinter import Hinter, History
+from hone.exploration.hinter import Hinter, History, RandomHinter, RuleHinter
 from hone.language.grammar import decompose
 from hone.language.plan import Decomposer, Plan, Refusal
 from hone.seeding import numpy_generator
@@ -88,3 +89,26 @@ class Guide:
             return ""
         self._history = replace(self._history, said=(*said, hint))
         return hint or ""
+
+
+@dataclass(frozen=True)
+class GuidanceConfig:
+    """Whether practice is guided by hints, and how often."""
+
+    hinter: Literal["none", "rules", "random"] = "none"
+    """Who hints: nobody, rules on the facts (privileged), or chance (a control that knows the words, not the scene)."""
+    p_max: float = 0.8
+    """Share of the groups that are guided while nothing is worth anything yet."""
+    decay: float = 0.5
+    """How fast that falls with the mean reward."""
+
+    def probability(self, mean_reward: float) -> float:
+        """Share of an update's groups that are guided."""
+        return hint_probability(mean_reward, self.p_max, self.decay)
+
+
+def build_guidance(config: GuidanceConfig, chunk_length: int) -> Guidance | None:
+    """Who hints to a policy that decides `chunk_length` steps at a time; `None` where nobody does."""
+    if config.hinter == "none":
+        return None
+    return Guidance(RuleHinter(chunk_length) if config.hinter == "rules" else RandomHinter())

@@ -46,12 +46,15 @@ class Scored:
     """`reached[k]`: the look at which milestone k was reached, in order, or `None`. `progress[k]`: Delta_k in [0, 1].
 
     `total` is weighted by the program's own weights. `succeeded_at`: the first look at which all that must last held.
+    `stages[l]`: how many milestones were reached by look l; `shares[l]`: progress towards the next one by then.
     """
 
     reached: tuple[int | None, ...]
     progress: tuple[float, ...]
     total: float
     succeeded_at: int | None
+    stages: tuple[int, ...]
+    shares: tuple[float, ...]
 
     @property
     def succeeded(self) -> bool:
@@ -64,6 +67,13 @@ class Scored:
 
     def weighted(self, weights: Weights) -> float:
         return float(np.dot(weights, self.progress) / np.sum(weights))
+
+    def collected(self, weights: Weights) -> Float64[np.ndarray, " L"]:
+        """How much of `weighted` there was by each look: never falls, and ends with all of it."""
+        each = np.append(weights, 0.0) / np.sum(weights)
+        before = np.concatenate([[0.0], np.cumsum(each[:-1])])
+        stages = np.array(self.stages)
+        return before[stages] + each[stages] * np.array(self.shares)
 
 
 def sight(program: RewardProgram, facts: Sequence[Facts]) -> Sightings:
@@ -94,15 +104,22 @@ def score_sightings(program: RewardProgram, sightings: Sightings) -> Scored:
     reached: list[int | None] = [None] * len(milestones)
     turn = [0] * len(milestones)
     current = 0
+    stages, shares = [], []
     for look, done in enumerate(sightings.done):
         while current < len(milestones) and (done[current] or done[last_of_step[current]]):
             reached[current] = look
             current += 1
             if current < len(milestones):
                 turn[current] = look
+        stages.append(current)
+        shares.append(
+            _share(program, sightings.left[turn[current] : look + 1, current], current)
+            if current < len(milestones)
+            else 0.0
+        )
     progress = [1.0 if look is not None else 0.0 for look in reached]
     if current < len(milestones):
-        progress[current] = _share(program, sightings.left[turn[current] :, current], current)
+        progress[current] = shares[-1]
     lasting = np.array([milestone.lasting for milestone in milestones])
     succeeded = np.flatnonzero(sightings.done[:, lasting].all(axis=1))
     weights = np.array([milestone.weight for milestone in milestones])
@@ -111,6 +128,8 @@ def score_sightings(program: RewardProgram, sightings: Sightings) -> Scored:
         tuple(progress),
         float(np.dot(weights, progress) / weights.sum()),
         int(succeeded[0]) if len(succeeded) else None,
+        tuple(stages),
+        tuple(shares),
     )
 
 

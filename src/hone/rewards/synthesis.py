@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
@@ -67,10 +67,14 @@ class SynthesisConfig:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the reward made of one episode: the number it gave, and whether it takes it for a success."""
+    """What the reward made of one episode: the number it gave, and whether it takes it for a success.
+
+    `collected [L]`: how much of the reward there was by each look. It never falls, and ends at `reward`.
+    """
 
     reward: float
     scored: Scored
+    collected: Float64[np.ndarray, " L"]
 
     @property
     def succeeded(self) -> bool:
@@ -120,9 +124,11 @@ class SynthesizedReward:
                 raise ValueError("a trajectory ended in a fault of the machinery; drop and count it before scoring")
             program = self.program(trajectory.request.task, trajectory.facts[0])
             scored = score_sightings(program, self._detector(program, trajectory))
-            dense = scored.weighted(self.weights(trajectory.request.task))
             terminal = self.config.terminal
-            verdicts.append(Verdict((1.0 - terminal) * dense + terminal * scored.succeeded, scored))
+            collected = (1.0 - terminal) * scored.collected(self.weights(trajectory.request.task))
+            if scored.succeeded_at is not None:
+                collected[scored.succeeded_at :] += terminal
+            verdicts.append(Verdict(float(collected[-1]), scored, collected))
         return verdicts
 
     def update(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Revision]:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hone.data.demonstrations import PLACEMENTS as TRAINING_SEEDS
 from hone.envs.libero.assets import asset_pack
@@ -29,21 +28,21 @@ from hone.evaluation.protocol import source_commit
 from hone.evaluation.results import Cost, paired_difference
 from hone.evaluation.run_folder import RunClock, RunFolder, RunLog, open_run, read_json, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
+from hone.exploration.guidance import GuidanceConfig, build_guidance, mark_hinted
 from hone.policies import load_policy
-from hone.policies.base import Candidate
 from hone.policies.learned import LearnedPolicy
 from hone.policies.small import SmallPolicyConfig
 from hone.primitives.expert import Manner
-from hone.rewards import build_reward
+from hone.rewards import AdaptiveReward, SynthesisConfig, build_reward
+from hone.rewards.audit import Audit, AuditRow
 from hone.seeding import derive_seed, torch_generator
-from hone.training.advantages import GroupStats, group_relative_advantages, spread_over_decisions
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest, save_checkpoint
+from hone.training.credit import CreditKind, Judged, decision_batch, judged
 from hone.training.curriculum import Curriculum, CurriculumKind
-from hone.training.decisions import DecisionBatch
 from hone.training.grpo import GRPO, GRPOConfig
 from hone.training.proof import TALLY, Proof
-from hone.training.rollout import EpisodeRequest, Trajectory, join_inputs
+from hone.training.rollout import EpisodeRequest, Trajectory
 from hone.training.starting_policy import cloned_policy
 from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
@@ -83,7 +82,13 @@ class ImproveConfig:
     curriculum: CurriculumKind = "failures"
     """Which tasks get more groups: those that fail, those that succeed half the time, or none."""
     reward: str = "success"
-    """What an episode is worth; see `hone.rewards`."""
+    """What an episode is worth: `success`, or `synthesized` from the instruction; see `hone.rewards`."""
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    """Of the synthesized reward."""
+    credit: CreditKind = "milestones"
+    """Which decisions answer for a synthesized reward: those before a milestone for that milestone, or all for all."""
+    guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
+    """Language-guided exploration."""
     train_encoder: bool = False
     """Train the image encoder in RL too. Frozen, features are stored once and updates cost almost nothing."""
     train_step_cap: int = 180
@@ -207,7 +212,7 @@ def _train(
     clock: RunClock,
     progress: Progress,
 ) -> tuple[LearnedPolicy, dict[str, Any]]:
-    """GRPO from the last checkpoint, or from the start."""
+    """Practice from the last checkpoint, or from the start."""
     checkpoint = load_latest(run.path)
     if checkpoint is not None:
         policy = load_policy(checkpoint.policy_folder)
@@ -215,17 +220,23 @@ def _train(
     grpo = GRPO(policy, config.grpo)
     counts: dict[str, Any] = {"rollouts": 0, "faults": 0, **asdict(Cost())}
     curriculum = Curriculum(tasks, config.curriculum)
+    reward = build_reward(config.reward, config.synthesis)
+    synthesized = reward if isinstance(reward, AdaptiveReward) else None
+    guidance = build_guidance(config.guidance, policy.chunk_length)
+    mean_reward = 0.0
     first = 0
     if checkpoint is not None:
         first = checkpoint.iteration
         grpo.load_state_dict({"tensors": checkpoint.tensors, "learning_rate": checkpoint.state["learning_rate"]})
         curriculum.load_state_dict(checkpoint.state["curriculum"])
-        counts = checkpoint.state["counts"]
+        counts, mean_reward = checkpoint.state["counts"], checkpoint.state["mean_reward"]
+        if synthesized is not None:
+            synthesized.load_state_dict(checkpoint.state["reward"])
     if first == config.iterations:
         return policy, counts
 
     env = replace(config.env.seen_by(policy.spec), physics="fast", step_cap=config.train_step_cap)
-    reward = build_reward(config.reward)
+    audit = Audit()
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with (
         RolloutPool(env, policy, config.workers, config.slots) as pool,
@@ -242,15 +253,29 @@ def _train(
         for iteration in range(first + 1, config.iterations + 1):
             started = time.monotonic()
             policy.exploration = curriculum.widening * config.exploration_at(iteration - 1)
+            requests = training_requests(config, curriculum.groups(config.groups), iteration)
+            if guidance is not None:
+                requests = mark_hinted(requests, config.guidance.probability(mean_reward))
             trajectories = pool.collect(
-                training_requests(config, curriculum.groups(config.groups), iteration),
+                requests,
                 keep="observations" if config.train_encoder else "features",
+                witness=synthesized is not None,
+                guidance=guidance,
             )
             valid = [t for t in trajectories if t.status != "error"]
             if not valid:
                 raise HoneError(f"every episode of update {iteration} was a fault ({trajectories[0].fault}).")
-            batch, stats = decision_batch(valid, torch.from_numpy(reward(valid)))
+            outcome = judged(reward, valid)
+            batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
+            mean_reward = stats.reward_mean
+            curriculum.update([(t.request.task, done) for t, done in zip(valid, outcome.succeeded, strict=True)])
+            if synthesized is not None:
+                rows = audit_rows(iteration, valid, outcome)
+                audit.add(rows)
+                run_log.audit([row.to_json() for row in rows])
+                for revision in synthesized.update(valid):
+                    run_log.revision({"iteration": iteration, **revision.to_json()})
 
             counts = {
                 "rollouts": counts["rollouts"] + len(valid),
@@ -260,8 +285,7 @@ def _train(
                 "judge_calls": 0,
                 "core_seconds": counts["core_seconds"] + (time.monotonic() - started) * max(config.workers, 1),
             }
-            success = float(np.mean([t.success for t in valid]))
-            curriculum.update([(t.request.task, t.success) for t in valid])
+            success = float(np.mean([t.success for t in valid]))  # for the log alone
             run_log.training(
                 {
                     "iteration": iteration,
@@ -288,6 +312,8 @@ def _train(
                     "learning_rate": state["learning_rate"],
                     "counts": counts,
                     "curriculum": curriculum.state_dict(),
+                    "mean_reward": mean_reward,
+                    "reward": None if synthesized is None else synthesized.state_dict(),
                 },
             )
             clock.save()
@@ -307,22 +333,12 @@ def training_requests(config: ImproveConfig, group_tasks: Sequence[Task], iterat
     return requests
 
 
-def decision_batch(trajectories: Sequence[Trajectory], rewards: torch.Tensor) -> tuple[DecisionBatch, GroupStats]:
-    """Every decision of every episode, with its episode's group-relative advantage."""
-    groups = torch.tensor([t.request.group for t in trajectories])
-    advantages, alive, stats = group_relative_advantages(rewards, groups)
-    episodes = torch.repeat_interleave(
-        torch.arange(len(trajectories)), torch.tensor([t.decisions for t in trajectories])
-    )
-    per_decision, weights = spread_over_decisions(advantages, alive, episodes)
-    batch = DecisionBatch(
-        inputs=join_inputs([t.inputs for t in trajectories if t.inputs is not None]),
-        candidate=Candidate.cat([t.candidate for t in trajectories if t.candidate is not None]),
-        old_log_prob=torch.cat([t.log_prob for t in trajectories if t.log_prob is not None]),
-        advantages=per_decision,
-        weights=weights,
-    )
-    return batch, stats
+def audit_rows(iteration: int, trajectories: Sequence[Trajectory], outcome: Judged) -> list[AuditRow]:
+    """What the reward said of each episode beside what was true."""
+    return [
+        AuditRow(iteration, t.request.task.name, float(worth), claimed, t.success)
+        for t, worth, claimed in zip(trajectories, outcome.rewards, outcome.succeeded, strict=True)
+    ]
 
 
 def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: LiberoConfig) -> dict[str, Any]:

@@ -1,10 +1,115 @@
 """The agentic loop one part at a time: the arms of `hone bench agentic` and of benchmarks/agentic.py.
 
 All arms of a row and seed start from the same policy, bit for bit, take the same number of rollouts, and are measured
-on the same official initial states, without hints. What an arm adds to plain GRPO is all that it changes.
+on the same official initial states, without hints. An arm changes nothing of plain GRPO but what its name says.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hone.envs.libero.suites import tasks as suite_tasks
+from hone.errors import unknown_name
+from hone.evaluation.progress import SILENT, Progress
+from hone.evaluation.run_folder import RunFolder
+from hone.exploration.guidance import GuidanceConfig
+from hone.policies.small import SmallPolicyConfig
+from hone.rewards import SynthesisConfig
+from hone.training.behavior_cloning import BehaviorCloningConfig
+from hone.training.improve import ImproveConfig, improve
+from hone.training.starting_policy import cloned_policy
+
 CLONED = "cloned"
-"""The policy that every other arm starts from."""
+"""The policy every other arm starts from."""
+FIXED = {"reward": "synthesized", "synthesis": SynthesisConfig(weights="fixed")}
+ADAPTIVE = {"reward": "synthesized", "synthesis": SynthesisConfig(weights="adaptive", judge="rules")}
+GUIDED = {**ADAPTIVE, "guidance": GuidanceConfig(hinter="rules")}
+ARMS: dict[str, Mapping[str, Any]] = {
+    "grpo_binary": {},
+    "progress": FIXED,
+    "adaptive": ADAPTIVE,
+    "guided": GUIDED,
+    "agentic": {**GUIDED, "curriculum": "learnability"},
+    "uniform_weights": {"reward": "synthesized", "synthesis": SynthesisConfig(weights="uniform")},
+    "random_hints": {**ADAPTIVE, "guidance": GuidanceConfig(hinter="random")},
+}
+"""What each arm changes of `ImproveConfig`: the ladder, one part more on each rung, then its controls."""
+MILESTONES = (0.8, 0.9)
+"""Success rates whose first crossing is reported, in rollouts."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the benchmark's table: where the policy comes from, and what it has to practise."""
+
+    name: str
+    suite: str
+    tasks: tuple[int, ...] = ()
+    """All of the suite, if none is given."""
+    demonstrated: str | None = None
+    """The suite the policy was cloned on, where that is another one: the tasks then have no demonstrations."""
+    practice: ImproveConfig = field(default_factory=ImproveConfig)
+    """Everything else: demonstrations, network, budget."""
+
+
+STATE_POLICY = SmallPolicyConfig(inputs="state", chunk_length=16, follows_hints=True)
+PRACTICE = ImproveConfig(
+    demos=1,
+    network=STATE_POLICY,
+    clone=BehaviorCloningConfig(steps=3000, hinted=0.5),
+    groups=20,
+    iterations=16,
+    exploration=0.06,
+    final_exploration=0.03,
+    evaluate_every=2,
+    curve_placements=10,
+    probe_placements=10,
+)
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row("one_shot", "libero_spatial", practice=PRACTICE),
+        Row("one_shot_quick", "libero_spatial", (1, 6, 8), practice=replace(PRACTICE, groups=9, iterations=10)),
+        Row("no_demonstrations", "libero_goal", demonstrated="libero_object", practice=PRACTICE),
+        Row("long", "libero_10", practice=replace(PRACTICE, demos=5, train_step_cap=520)),
+    )
+}
+
+
+def run_arm(row: Row, arm: str, seed: int, folder: Path, progress: Progress = SILENT) -> dict[str, Any]:
+    """Run one arm in `folder` (or what is left of it) and return its line of the table.
+
+    `folder/start-SEED` holds the starting policy, `folder/ARM-SEED` the run.
+    """
+    if arm not in ARMS and arm != CLONED:
+        raise unknown_name("arm", arm, (CLONED, *ARMS))
+    practice = replace(row.practice, suite=row.suite, tasks=row.tasks, seed=seed)
+    source = practice.chosen_tasks if row.demonstrated is None else suite_tasks(row.demonstrated)
+    start = folder / f"start-{seed}"
+    cloned_policy(
+        start,
+        source,
+        demos=practice.demos,
+        manner=practice.manner,
+        network=practice.network,
+        cloning=practice.clone,
+        env=practice.env,
+        slots=practice.slots,
+        seed=seed,
+        progress=progress,
+    )
+    changes = {} if arm == CLONED else dict(ARMS[arm])
+    run = RunFolder(folder / f"{arm}-{seed}")
+    config = replace(practice, policy=start, output=run.path, **changes)
+    summary = improve(config, progress)
+    return {
+        "row": row.name,
+        "arm": arm,
+        "seed": seed,
+        **summary["after"],
+        "before": summary["before"]["success_rate"],
+        "rollouts": summary["rollouts"],
+    }

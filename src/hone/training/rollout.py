@@ -73,7 +73,7 @@ class Trajectory:
     inputs: Features | Observation | None = None
     candidate: Candidate | None = None
     log_prob: torch.Tensor | None = None
-    facts: tuple[Any, ...] | None = None
+    facts: tuple[Any, ...] = ()
     held: bool | None = None
     fault: str | None = None
     report: dict[str, Any] | None = None
@@ -248,7 +248,7 @@ def _hints(env: Environment, slots: list[int], episodes: list[_Running]) -> tupl
 
 def _finish(episode: _Running, status: Status, held: bool | None, fault: str | None) -> Trajectory:
     executed = np.array(episode.executed, np.int32)
-    facts = tuple(episode.facts) or None
+    facts = tuple(episode.facts)
     if not episode.inputs:
         return Trajectory(episode.request, status, episode.steps, executed, facts=facts, held=held, fault=fault)
         hints = tuple(episode.hints)
