@@ -25,7 +25,7 @@ VERBS: dict[str, str] = {
     "clone": "train a policy on recorded demonstrations",
     "eval": "measure a policy's success by the rules of evidence",
     "improve": "make a policy better by itself and prove the gain",
-    "bench": "measure how fast the simulator steps here, beside hf-libero",
+    "bench": "measure here what Hone claims: the engine's speed, the agentic loop's gain",
     "report": "turn the folder of a run into one HTML page",
 }
 """Name of the verb and of its module, and what it does."""

@@ -7,19 +7,21 @@ on the same official initial states, without hints. An arm changes nothing of pl
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import unknown_name
 from hone.evaluation.progress import SILENT, Progress
-from hone.evaluation.run_folder import RunFolder
+from hone.evaluation.run_folder import RunFolder, open_run, read_rows
+from hone.evaluation.runner import Setup
 from hone.exploration.guidance import GuidanceConfig
 from hone.policies.small import SmallPolicyConfig
 from hone.rewards import SynthesisConfig
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.improve import ImproveConfig, improve
+from hone.training.proof import Proof
 from hone.training.starting_policy import cloned_policy
 
 CLONED = "cloned"
@@ -37,8 +39,8 @@ ARMS: dict[str, Mapping[str, Any]] = {
     "random_hints": {**ADAPTIVE, "guidance": GuidanceConfig(hinter="random")},
 }
 """What each arm changes of `ImproveConfig`: the ladder, one part more on each rung, then its controls."""
-MILESTONES = (0.8, 0.9)
-"""Success rates whose first crossing is reported, in rollouts."""
+UNTIL = {"80": 0.8, "90": 0.9}
+"""Success rates whose first crossing on the curve is reported, in rollouts."""
 
 
 @dataclass(frozen=True)
@@ -80,36 +82,65 @@ ROWS: dict[str, Row] = {
 
 
 def run_arm(row: Row, arm: str, seed: int, folder: Path, progress: Progress = SILENT) -> dict[str, Any]:
-    """Run one arm in `folder` (or what is left of it) and return its line of the table.
+    """Run one arm in `folder`, or what is left of it, and return its line of the table.
 
-    `folder/start-SEED` holds the starting policy, `folder/ARM-SEED` the run.
+    `folder/start-SEED` holds the starting policy, `folder/ARM-SEED` the run. "cloned" is that policy before any
+    practice: the evaluation that every arm of this seed begins with.
     """
     if arm not in ARMS and arm != CLONED:
         raise unknown_name("arm", arm, (CLONED, *ARMS))
-    practice = replace(row.practice, suite=row.suite, tasks=row.tasks, seed=seed)
-    source = practice.chosen_tasks if row.demonstrated is None else suite_tasks(row.demonstrated)
+    config = replace(row.practice, suite=row.suite, tasks=row.tasks, seed=seed)
+    demonstrated = config.chosen_tasks if row.demonstrated is None else suite_tasks(row.demonstrated)
     start = folder / f"start-{seed}"
-    cloned_policy(
+    policy = cloned_policy(
         start,
-        source,
-        demos=practice.demos,
-        manner=practice.manner,
-        network=practice.network,
-        cloning=practice.clone,
-        env=practice.env,
-        slots=practice.slots,
+        demonstrated,
+        demos=config.demos,
+        manner=config.manner,
+        network=config.network,
+        cloning=config.clone,
+        env=config.env,
+        slots=config.slots,
         seed=seed,
         progress=progress,
     )
-    changes = {} if arm == CLONED else dict(ARMS[arm])
-    run = RunFolder(folder / f"{arm}-{seed}")
-    config = replace(practice, policy=start, output=run.path, **changes)
+    config = replace(config, policy=start, output=folder / f"{arm}-{seed}", **ARMS.get(arm, {}))
+    if arm == CLONED:
+        setup = Setup(config.chosen_tasks, "official", tuple(range(config.final_placements)), seed=seed)
+        run = RunFolder(config.output)
+        open_run(run, asdict(config))
+        proof = Proof(run, config.env, config.workers, config.slots, progress)
+        result = proof.evaluate(run.evaluation_before, policy, setup, "before")
+        return {**_line(row, arm, seed, result.summary()), "rollouts": 0, "rollouts_until": dict.fromkeys(UNTIL)}
     summary = improve(config, progress)
+    curve = read_rows(RunFolder(config.output).evaluations)
+    reached = {
+        name: next((point["rollouts"] for point in curve if point["success_rate"] >= rate), None)
+        for name, rate in UNTIL.items()
+    }
+    return {
+        **_line(row, arm, seed, summary["after"]),
+        "gain": summary["paired_difference"],
+        "rollouts": summary["rollouts"],
+        "rollouts_until": reached,
+        "curve": [[point["rollouts"], point["success_rate"]] for point in curve],
+        "minutes": summary["minutes"],
+        "env_steps": summary["env_steps"],
+        "faults": summary["faults"],
+    }
+
+
+def _line(row: Row, arm: str, seed: int, tally: Mapping[str, Any]) -> dict[str, Any]:
+    per_task = {name: task["success_rate"] for name, task in tally["per_task"].items()}
     return {
         "row": row.name,
         "arm": arm,
         "seed": seed,
-        **summary["after"],
-        "before": summary["before"]["success_rate"],
-        "rollouts": summary["rollouts"],
+        "success_rate": tally["success_rate"],
+        "low": tally["low"],
+        "high": tally["high"],
+        "episodes": tally["episodes"],
+        "worst_task": min(per_task.values()),
+        "per_task": per_task,
+        "protocol_hash": tally["protocol_hash"],
     }
