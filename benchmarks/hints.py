@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import tyro
-from rows import append_row
 
 from hone.data.demonstrations import collect_demonstrations
 from hone.envs.libero.environment import LiberoConfig
@@ -29,6 +28,7 @@ from hone.training.behavior_cloning import BehaviorCloningConfig, clone
 from hone.training.rollout import EpisodeRequest
 from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
+from rows import append_row
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Config:
     workers: int = 2
     slots: int = 10
     clone: BehaviorCloningConfig = field(
-        default_factory=lambda: BehaviorCloningConfig(steps=3000, hinted=0.5, strangers=0.5)
+        default_factory=lambda: BehaviorCloningConfig(steps=3000, hinted=0.5, drills=0.5)
     )
     network: SmallPolicyConfig = field(default_factory=lambda: SmallPolicyConfig(inputs="state", follows_hints=True))
     arms: tuple[str, ...] = ("none", "rule", "random")
@@ -113,7 +113,9 @@ def main(config: Config) -> None:
         for kind, tasks in (("trained", trained), ("asked", asked)):
             for arm in config.arms:
                 row = measure(config, policy, tasks, arm, seed)
-                print(config.name, kind, {k: v for k, v in row.items()}, f"{time.monotonic() - started:.0f} s", flush=True)
+                print(
+                    config.name, kind, {k: v for k, v in row.items()}, f"{time.monotonic() - started:.0f} s", flush=True
+                )
                 append_row("hints", {"name": config.name, "kind": kind, **row})
 
 
