@@ -1,9 +1,9 @@
 """What was done with hints goes into the policy without hints: successful hinted episodes become demonstrations.
 
-Evaluation is without hints, and reinforcement changes pi(a | o, hint). After an update, the chunks of the hinted episodes
-that the *reward* counts as solved are cloned from the same observations without their hint (self-imitation, Oh et al.
-2018, arXiv:1806.05635, restricted to hinted episodes). It is a step of its own and no term of the GRPO loss: groups in
-which every hinted episode succeeds are dead there, and are the best lessons here. Keeps no state between calls.
+Evaluation is without hints, and reinforcement changes pi(a | o, hint). After an update, the chunks of the hinted
+episodes that the *reward* counts as solved are cloned from the same observations without their hint (self-imitation, Oh
+et al. 2018, arXiv:1806.05635, of hinted episodes only). It is a step of its own and no term of the GRPO loss: a group
+in which every hinted episode succeeds is dead there, and is the best lesson here. Keeps no state between calls.
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ class Lessons:
         return len(self.chunks)
 
 
-def lessons(
-    policy: LearnedPolicy, trajectories: Sequence[Trajectory], solved: Bool[Tensor, " N"]
-) -> Lessons | None:
+def lessons(policy: LearnedPolicy, trajectories: Sequence[Trajectory], solved: Bool[Tensor, " N"]) -> Lessons | None:
     """The decisions of hinted episodes that are `solved` (by the reward's own account); `None` if there are none.
 
     Rollouts must have kept features, of a policy that keeps its hints apart, or observations.
@@ -70,10 +68,7 @@ def lessons(
     if not parts:
         return None
     inputs = join_inputs([inputs for inputs, _ in parts])
-    if isinstance(inputs, Features):
-        inputs = policy.without_hint(inputs)
-    else:
-        inputs = replace(inputs, hints=None)
+    inputs = policy.without_hint(inputs) if isinstance(inputs, Features) else replace(inputs, hints=None)
     chunks = torch.cat([candidate.chunk for _, candidate in parts])
     counts = torch.cat([torch.as_tensor(t.executed) for t in kept])
     return Lessons(inputs, chunks, torch.arange(chunks.shape[1]) < counts[:, None])

@@ -1,7 +1,7 @@
 """Hints from a language model: it sees the scene in words, the plan and what was said, and answers with clauses.
 
-Any server that speaks OpenAI's chat protocol will do (`hone.language.llm`). Its answer is checked against the vocabulary;
-nonsense is sent back, and where no answer comes the caller gets a `Refusal` and goes on without hints.
+Any server that speaks OpenAI's chat protocol will do (`hone.language.llm`). Its answer is checked against the
+vocabulary; nonsense is sent back, and where no answer comes the caller gets a `Refusal` and goes on without hints.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from hone.envs.libero.facts import Facts
-from hone.exploration.hinter import History
-from hone.exploration.phrases import SEPARATOR, VOCABULARY, check_phrase
+from hone.exploration.hinter import DT_S, History
+from hone.exploration.phrases import MOTIONS, SEPARATOR, SIZES, VOCABULARY, check_phrase
 from hone.language.llm import Client, Question
 from hone.language.plan import Plan, Refusal
 from hone.language.scene_words import describe, subgoal_words
+from hone.primitives.skills import POSITION_SCALE_M, SPEED_GAIN
 
 SHOWN = 6
 """Earlier hints of the episode that the model is reminded of."""
@@ -23,8 +24,8 @@ You lead a robot arm with a two-finger hand by short phrases. After each phrase 
 you see the scene again. A phrase is a list of clauses from a fixed vocabulary: at most one for each kind of motion, and
 exactly one about the gripper, which comes last. Or, if the robot needs no help now, an empty list.
 
-Sizes: "a touch" is about {touch:.1f} cm, "slightly" {slightly:.1f} cm, no size word {plain:.1f} cm, "far" {far:.1f} cm or
-more. "forward" is away from the robot (+x), "right" is +y, "raise" is +z.
+Sizes: "a touch" is about {touch:.1f} cm, "slightly" {slightly:.1f} cm, no size word {plain:.1f} cm, "far" {far:.1f} cm
+or more. "forward" is away from the robot (+x), "right" is +y, "raise" is +z.
 
 Rules:
 - To take a thing: move over it well above what is in between, come down only when the hand is within a centimetre of
@@ -50,10 +51,9 @@ class LlmHinter:
 
     def __init__(self, client: Client, chunk_length: int = 8) -> None:
         self._client = client
-        unit = 100 * 0.05 * 6.12 * 0.05 * chunk_length  # cm for a mean action of one
-        sizes = {"touch": 0.05, "slightly": 0.14, "plain": 0.32, "far": 0.56}
-        lengths = {name: unit * action for name, action in sizes.items()}
-        self._system = SYSTEM.format(seconds=0.05 * chunk_length, **lengths)
+        unit_cm = 100 * POSITION_SCALE_M * SPEED_GAIN * DT_S * chunk_length  # for a mean action of one
+        touch, slightly, plain, far = (unit_cm * MOTIONS[f"raise {size}".strip()][1] for size in SIZES)
+        self._system = SYSTEM.format(seconds=DT_S * chunk_length, touch=touch, slightly=slightly, plain=plain, far=far)
 
     def __call__(self, facts: Facts, plan: Plan, history: History) -> str | None:
         steps = "\n".join(f"{number}. {subgoal_words(step)}" for number, step in enumerate(plan.subgoals, start=1))

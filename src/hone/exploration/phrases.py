@@ -43,11 +43,19 @@ def _clause(template: str, size: str) -> str:
     return " ".join(template.format(size).split())
 
 
-VOCABULARY: tuple[str, ...] = (
-    *(_clause(template, size) for *templates, _ in AXES for template in templates for size in SIZES),
-    STAY,
-    *GRIPPER,
-)
+def _middles(edges: tuple[float, ...]) -> list[float]:
+    """The mean action that stands for each size: the middle between its edges."""
+    return [(low + high) / 2 for low, high in zip(edges, (*edges[1:], 1.5 * edges[-1]), strict=True)]
+
+
+MOTIONS: dict[str, tuple[int, float]] = {
+    _clause(template, size): (axis, sign * middle)
+    for axis, (negative, positive, edges) in enumerate(AXES)
+    for sign, template in ((-1.0, negative), (1.0, positive))
+    for size, middle in zip(SIZES, _middles(edges), strict=True)
+}
+"""Of each clause about a motion: the axis, and the mean action that stands for it."""
+VOCABULARY: tuple[str, ...] = (*MOTIONS, STAY, *GRIPPER)
 """Every clause there is."""
 
 
@@ -95,23 +103,20 @@ def check_phrase(phrase: str) -> str:
 
 def _kind(clause: str) -> str | int:
     """What a clause is about: the number of an axis, the gripper, or standing still."""
-    if clause in GRIPPER:
-        return "gripper"
-    for axis, (negative, positive, _) in enumerate(AXES):
-        if clause in [_clause(template, size) for template in (negative, positive) for size in SIZES]:
-            return axis
-    return STAY
+    if clause in MOTIONS:
+        return MOTIONS[clause][0]
+    return "gripper" if clause in GRIPPER else STAY
 
 
 def random_phrase(generator: np.random.Generator) -> str:
-    """A phrase whose motions and gripper clause are drawn evenly; half of the motions of position are left out, nine
-    tenths of the turns."""
-    clauses = [
-        _clause(str(generator.choice([negative, positive])), str(generator.choice(SIZES)))
-        for axis, (negative, positive, _) in enumerate(AXES)
-        if generator.random() < (0.5 if axis < 3 else 0.1)
-    ]
-    return SEPARATOR.join([*(clauses or [STAY]), str(generator.choice(GRIPPER))])
+    """A phrase whose clauses are drawn evenly; each motion of position is left out with probability one half, each
+    turn with nine tenths."""
+    clauses = []
+    for axis, (negative, positive, _) in enumerate(AXES):
+        if generator.random() < (0.5 if axis < 3 else 0.1):
+            template = (negative, positive)[generator.integers(2)]
+            clauses.append(_clause(template, SIZES[generator.integers(len(SIZES))]))
+    return SEPARATOR.join([*(clauses or [STAY]), GRIPPER[generator.integers(len(GRIPPER))]])
 
 
 def relabel(actions: Float[np.ndarray, "T 7"], window: int) -> tuple[str, ...]:
@@ -127,14 +132,9 @@ def actions_of(phrase: str, steps: int) -> Float[np.ndarray, "n 7"]:
     motion = np.zeros(6)
     clauses = check_phrase(phrase).split(SEPARATOR)
     for clause in clauses:
-        axis = _kind(clause)
-        if isinstance(axis, int):
-            negative, positive, edges = AXES[axis]
-            size = next(
-                i for i, word in enumerate(SIZES) if clause in (_clause(negative, word), _clause(positive, word))
-            )
-            middle = (edges[size] + (*edges, 1.5 * edges[-1])[size + 1]) / 2
-            motion[axis] = -middle if clause == said[size][0] else middle
+        if clause in MOTIONS:
+            axis, value = MOTIONS[clause]
+            motion[axis] = value
     was_closed = OPEN_NOW in clauses or KEEP_CLOSED in clauses
     closed = CLOSE_NOW in clauses or KEEP_CLOSED in clauses
     fingers = np.where(np.arange(steps) < steps // 2, was_closed, closed) * 2.0 - 1.0
