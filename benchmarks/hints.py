@@ -47,7 +47,7 @@ class Config:
     workers: int = 2
     slots: int = 10
     clone: BehaviorCloningConfig = field(
-        default_factory=lambda: BehaviorCloningConfig(steps=3000, hinted=0.5, strangers=0.5)
+        default_factory=lambda: BehaviorCloningConfig(steps=3000, hinted=0.5, drills=0.5)
     )
     network: SmallPolicyConfig = field(default_factory=lambda: SmallPolicyConfig(inputs="state", follows_hints=True))
     arms: tuple[str, ...] = ("none", "rule", "random")

@@ -38,9 +38,8 @@ def policy(**more) -> SmallPolicy:
 
 
 def test_without_following_nothing_changes_and_old_configurations_load():
-    old = {
-        key: value for key, value in SmallPolicyConfig().to_json().items() if key not in ("follows_hints", "hint_dim")
-    }
+    old = SmallPolicyConfig().to_json()
+    del old["follows_hints"], old["hint_dim"]
     assert SmallPolicyConfig.from_json(old, "here") == SmallPolicyConfig()
     assert not any(name.startswith("hint") for name in policy().state_dict())
 
@@ -73,21 +72,19 @@ def test_a_combination_is_the_sum_of_its_clauses():
     torch.testing.assert_close(follower._hints(observation(1, hints=(HINT,))), parts[0] + parts[1])
 
 
-def test_hints_are_given_to_a_share_of_the_rows_and_strangers_keep_their_own_hand():
-    seen = observation(2000)
-    config = BehaviorCloningConfig(hinted=0.5, strangers=0.5)
-    mixed = with_hints(seen, [f"hint {row}" for row in range(2000)], config, torch.Generator().manual_seed(0))
-    assert mixed.hints is not None
-    assert mixed.state is not None
-    assert seen.state is not None
-    hinted = np.array([bool(hint) for hint in mixed.hints])
-    strange = np.array([a != b for a, b in zip(mixed.instructions, seen.instructions, strict=True)])
-    assert 900 < hinted.sum() < 1100  # 4.5 standard errors
-    assert 400 < strange.sum() < 600
-    assert hinted[strange].all()
-    assert (mixed.state[~strange] == seen.state[~strange]).all()
-    assert (mixed.proprio == seen.proprio).all()
-    assert all(hint == f"hint {row}" for row, hint in enumerate(mixed.hints) if hint)
+def test_hints_are_given_to_a_share_of_the_rows_and_drills_have_targets_of_their_own():
+    actions = np.full((2000, 4, 7), 9.0, np.float32)
+    config = BehaviorCloningConfig(hinted=0.5, drills=0.5)
+    own = [f"hint {row}" for row in range(2000)]
+    told, targets = with_hints(observation(2000), actions, own, config, torch.Generator().manual_seed(0))
+    assert told.hints is not None
+    kept = np.array([hint == phrase for hint, phrase in zip(told.hints, own, strict=True)])
+    drilled = np.array([bool(hint) for hint in told.hints]) & ~kept
+    assert 400 < kept.sum() < 600  # five standard errors
+    assert 400 < drilled.sum() < 600
+    assert (targets[~drilled] == 9.0).all()
+    for row in np.flatnonzero(drilled):
+        assert phrase_of(targets[row].astype(float)) == told.hints[row]
 
 
 def demonstrations() -> list[Episode]:
@@ -106,7 +103,7 @@ def demonstrations() -> list[Episode]:
 
 def test_a_clone_does_what_a_hint_says_also_in_a_scene_it_has_not_seen():
     follower = policy(follows_hints=True)
-    config = BehaviorCloningConfig(steps=300, hinted=0.7, strangers=0.5)
+    config = BehaviorCloningConfig(steps=300, hinted=0.7, drills=0.5)
     clone(follower, demonstrations(), config, torch.Generator().manual_seed(0))
     motion = np.array([0.5, -0.5, 0.0, 0.0, 0.0, 0.0, -1.0])
     elsewhere = replace(observation(16), proprio=np.random.default_rng(5).normal(size=(16, 8)).astype(np.float32))
@@ -123,11 +120,11 @@ def test_a_clone_does_what_a_hint_says_also_in_a_scene_it_has_not_seen():
 def test_cloning_without_hints_draws_no_further_random_numbers():
     one, other = policy(), policy()
     clone(one, demonstrations(), BehaviorCloningConfig(steps=3), torch.Generator().manual_seed(0))
-    clone(other, demonstrations(), BehaviorCloningConfig(steps=3, strangers=0.5), torch.Generator().manual_seed(0))
+    clone(other, demonstrations(), BehaviorCloningConfig(steps=3, drills=0.5), torch.Generator().manual_seed(0))
     torch.testing.assert_close(one.state_dict(), other.state_dict(), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["hinted", "strangers"])
+@pytest.mark.parametrize("name", ["hinted", "drills"])
 def test_shares_are_between_zero_and_one(name):
     with pytest.raises(HoneError, match=name):
-        BehaviorCloningConfig(**{name: 1.5})
+        replace(BehaviorCloningConfig(), **{name: 1.5})  # type: ignore[arg-type]

@@ -9,8 +9,8 @@ from hone.errors import HoneError
 from hone.exploration.phrases import (
     AXES,
     VOCABULARY,
+    actions_of,
     check_phrase,
-    motion_of,
     phrase_of,
     random_phrase,
     relabel,
@@ -49,16 +49,15 @@ def test_motion_within_a_window_adds_up():
 def test_a_phrase_and_its_motion_name_each_other():
     for seed in range(200):
         phrase = check_phrase(random_phrase(np.random.default_rng(seed)))
-        motion = motion_of(phrase)
-        again = phrase_of(np.tile(motion, (8, 1)))
-        assert again.split(", ")[:-1] == phrase.split(", ")[:-1]
-        assert again.endswith("closed") == phrase.endswith(("keep the gripper closed", "close the gripper"))
+        assert phrase_of(actions_of(phrase, 8)) == phrase
 
 
 def test_opposite_words_are_opposite_motions():
     for axis, (negative, positive, _) in enumerate(AXES):
-        down = motion_of(" ".join(negative.format("").split()) + ", keep the gripper open")
-        up = motion_of(" ".join(positive.format("").split()) + ", keep the gripper open")
+        down, up = (
+            actions_of(f"{' '.join(words.format('').split())}, keep the gripper open", 4)[0]
+            for words in (negative, positive)
+        )
         assert down[axis] < 0 < up[axis]
         assert down[axis] == -up[axis]
 

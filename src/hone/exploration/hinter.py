@@ -16,7 +16,7 @@ from jaxtyping import Float64
 
 from hone.envs.libero.facts import Facts
 from hone.exploration.geometry import Bounds, bounds, highest_on_the_way
-from hone.exploration.phrases import CLOSE_NOW, KEEP_CLOSED, KEEP_OPEN, OPEN_NOW, SEPARATOR, random_phrase, say
+from hone.exploration.phrases import CLOSE_NOW, KEEP_CLOSED, OPEN_NOW, SEPARATOR, gripper_clause, random_phrase, say
 from hone.language.plan import Plan, Subgoal
 from hone.primitives.conditions import reached
 from hone.primitives.grasps import opening_yaw
@@ -44,7 +44,7 @@ FASTEST = 0.85
 
 Approach = Literal["plain", "left", "right", "deeper", "higher"]
 APPROACHES: tuple[Approach, ...] = ("plain", "left", "right", "deeper", "higher")
-"""Hypotheses about how to take a thing: about the middle (or the nearer rim), by its left or right side, deeper, higher."""
+"""Hypotheses about how to take a thing: by its middle (or its left rim), its left or its right side, deeper, higher."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +126,7 @@ class RuleHinter:
         motion = np.zeros(6)
         motion[:3] = np.clip(offset / (reach * POSITION_SCALE_M), -FASTEST, FASTEST)
         motion[5] = np.clip(turn / (reach * ROTATION_SCALE_RAD), -FASTEST, FASTEST)
-        was_closed = _told(history) in (CLOSE_NOW, KEEP_CLOSED)
-        if closed:
-            return say(motion, KEEP_CLOSED if was_closed else CLOSE_NOW)
-        return say(motion, OPEN_NOW if was_closed else KEEP_OPEN)
+        return say(motion, gripper_clause(_told(history) in (CLOSE_NOW, KEEP_CLOSED), closed))
 
 
 @dataclass(frozen=True)

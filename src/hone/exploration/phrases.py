@@ -1,11 +1,12 @@
 """A small language of motion phrases: what the hand does in the next few control steps, in coarse words.
 
-RT-H (arXiv:2403.01823) labels windows of a demonstration with phrases such as "move arm forward" and lets the policy act
-given the phrase. Here a phrase is a list of clauses, "move slightly left, lower far, keep the gripper open": at most one
-per axis of motion, in a fixed order, and always one about the gripper. Sides are those of `hone.language.plan.Beside`:
-forward is away from the robot (+x), right is +y; turning left is counterclockwise, seen from above.
+RT-H (arXiv:2403.01823) labels windows of a demonstration with phrases such as "move arm forward" and lets the policy
+act given the phrase. Here a phrase is a list of clauses, "move slightly left, lower far, keep the gripper open": at
+most one per axis of motion, in a fixed order, and always one about the gripper. Sides are those of
+`hone.language.plan.Beside`: forward is away from the robot (+x), right is +y; turning left is counterclockwise, seen
+from above.
 
-Departures from RT-H: its phrases name the dominant axes without amounts. A size in words is added ("a touch", "slightly",
+Departure from RT-H, whose phrases name the main axes of a motion: a size in words is added ("a touch", "slightly",
 none, "far"), because a hint is here the only thing that can lead the hand over a thing never demonstrated.
 """
 
@@ -42,11 +43,19 @@ def _clause(template: str, size: str) -> str:
     return " ".join(template.format(size).split())
 
 
-VOCABULARY: tuple[str, ...] = (
-    *(_clause(template, size) for *templates, _ in AXES for template in templates for size in SIZES),
-    STAY,
-    *GRIPPER,
-)
+def _middles(edges: tuple[float, ...]) -> list[float]:
+    """The mean action that stands for each size: the middle between its edges."""
+    return [(low + high) / 2 for low, high in zip(edges, (*edges[1:], 1.5 * edges[-1]), strict=True)]
+
+
+MOTIONS: dict[str, tuple[int, float]] = {
+    _clause(template, size): (axis, sign * middle)
+    for axis, (negative, positive, edges) in enumerate(AXES)
+    for sign, template in ((-1.0, negative), (1.0, positive))
+    for size, middle in zip(SIZES, _middles(edges), strict=True)
+}
+"""Of each clause about a motion: the axis, and the mean action that stands for it."""
+VOCABULARY: tuple[str, ...] = (*MOTIONS, STAY, *GRIPPER)
 """Every clause there is."""
 
 
@@ -54,12 +63,15 @@ def phrase_of(actions: Float[np.ndarray, "n 7"]) -> str:
     """The phrase of a window of actions: the mean of each motion, and what the fingers are told to do."""
     if not len(actions):
         raise HoneError("an empty window of actions has no phrase.")
-    first, last = actions[0, 6] > 0, actions[-1, 6] > 0
-    if first == last:
-        gripper = KEEP_CLOSED if last else KEEP_OPEN
-    else:
-        gripper = CLOSE_NOW if last else OPEN_NOW
-    return say(actions[:, :6].mean(0), gripper)
+    was_closed, closed = bool(actions[0, 6] > 0), bool(actions[-1, 6] > 0)
+    return say(actions[:, :6].mean(0), gripper_clause(was_closed, closed))
+
+
+def gripper_clause(was_closed: bool, closed: bool) -> str:
+    """What the fingers are told, given what they were told before."""
+    if closed:
+        return KEEP_CLOSED if was_closed else CLOSE_NOW
+    return OPEN_NOW if was_closed else KEEP_OPEN
 
 
 def say(motion: Float[np.ndarray, " 6"], gripper: str) -> str:
@@ -82,9 +94,8 @@ def check_phrase(phrase: str) -> str:
     if len(set(kinds)) < len(kinds):
         raise Refusal("out_of_schema", f"'{phrase}' says two things about one motion; one clause for each.")
     if "gripper" not in kinds:
-        raise Refusal(
-            "out_of_schema", f"'{phrase}' does not say what the gripper does; add one of {', '.join(GRIPPER)}."
-        )
+        known = ", ".join(GRIPPER)
+        raise Refusal("out_of_schema", f"'{phrase}' does not say what the gripper does; add one of: {known}.")
     if STAY in kinds and len(kinds) > 2:
         raise Refusal("out_of_schema", f"'{phrase}' says to stay and to move; leave one out.")
     return phrase
@@ -92,23 +103,20 @@ def check_phrase(phrase: str) -> str:
 
 def _kind(clause: str) -> str | int:
     """What a clause is about: the number of an axis, the gripper, or standing still."""
-    if clause in GRIPPER:
-        return "gripper"
-    for axis, (negative, positive, _) in enumerate(AXES):
-        if clause in [_clause(template, size) for template in (negative, positive) for size in SIZES]:
-            return axis
-    return STAY
+    if clause in MOTIONS:
+        return MOTIONS[clause][0]
+    return "gripper" if clause in GRIPPER else STAY
 
 
 def random_phrase(generator: np.random.Generator) -> str:
-    """A phrase whose motions and gripper clause are drawn evenly; half of the motions of position are left out, nine
-    tenths of the turns."""
-    clauses = [
-        _clause(str(generator.choice([negative, positive])), str(generator.choice(SIZES)))
-        for axis, (negative, positive, _) in enumerate(AXES)
-        if generator.random() < (0.5 if axis < 3 else 0.1)
-    ]
-    return SEPARATOR.join([*(clauses or [STAY]), str(generator.choice(GRIPPER))])
+    """A phrase whose clauses are drawn evenly; each motion of position is left out with probability one half, each
+    turn with nine tenths."""
+    clauses = []
+    for axis, (negative, positive, _) in enumerate(AXES):
+        if generator.random() < (0.5 if axis < 3 else 0.1):
+            template = (negative, positive)[generator.integers(2)]
+            clauses.append(_clause(template, SIZES[generator.integers(len(SIZES))]))
+    return SEPARATOR.join([*(clauses or [STAY]), GRIPPER[generator.integers(len(GRIPPER))]])
 
 
 def relabel(actions: Float[np.ndarray, "T 7"], window: int) -> tuple[str, ...]:
@@ -116,18 +124,18 @@ def relabel(actions: Float[np.ndarray, "T 7"], window: int) -> tuple[str, ...]:
     return tuple(phrase_of(actions[start : start + window]) for start in range(len(actions)))
 
 
-def motion_of(phrase: str) -> Float[np.ndarray, " 7"]:
-    """A mean action that the phrase describes: the middle of each size, and +1 where the gripper is to be closed.
+def actions_of(phrase: str, steps: int) -> Float[np.ndarray, "n 7"]:
+    """A steady motion of so many steps that the phrase describes, with the middle of each size.
 
-    The inverse of `phrase_of` up to the sizes: `phrase_of` of a chunk of it says the same of every motion.
+    `phrase_of` gives the phrase back. Fingers that are to open or close now do so half-way.
     """
-    motion = np.zeros(7)
-    for clause in check_phrase(phrase).split(SEPARATOR):
-        axis = _kind(clause)
-        if isinstance(axis, int):
-            negative, _, edges = AXES[axis]
-            size = next(i for i, word in enumerate(SIZES) if clause in [_clause(t, word) for t in AXES[axis][:2]])
-            middle = (edges[size] + (*edges, 1.5 * edges[-1])[size + 1]) / 2
-            motion[axis] = -middle if clause == _clause(negative, SIZES[size]) else middle
-    motion[6] = 1.0 if phrase.endswith((CLOSE_NOW, KEEP_CLOSED)) else -1.0
-    return motion
+    motion = np.zeros(6)
+    clauses = check_phrase(phrase).split(SEPARATOR)
+    for clause in clauses:
+        if clause in MOTIONS:
+            axis, value = MOTIONS[clause]
+            motion[axis] = value
+    was_closed = OPEN_NOW in clauses or KEEP_CLOSED in clauses
+    closed = CLOSE_NOW in clauses or KEEP_CLOSED in clauses
+    fingers = np.where(np.arange(steps) < steps // 2, was_closed, closed) * 2.0 - 1.0
+    return np.column_stack([np.tile(motion, (steps, 1)), fingers])

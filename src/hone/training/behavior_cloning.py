@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 
 from hone.errors import HoneError
-from hone.exploration.phrases import relabel
+from hone.exploration.phrases import actions_of, random_phrase, relabel
 from hone.policies.base import Features
 from hone.policies.learned import Augmentation
 from hone.training.optimizer_state import flatten_optimizer, restore_optimizer
@@ -92,9 +92,9 @@ class BehaviorCloningConfig:
     """Draw every task equally often, however many and long its demonstrations are."""
     hinted: float = 0.0
     """Share of the pairs that are given a hint: the motion phrase of their own chunk (`hone.exploration.phrases`)."""
-    strangers: float = 0.0
-    """Share of the hinted pairs that are shown what another pair saw, and its instruction, beside their own hand, hint
-    and chunk: the hint is then the only guide, and is learned to hold in scenes never seen."""
+    drills: float = 0.0
+    """Share of the hinted pairs that are drilled: a phrase drawn at random instead of their own, and the steady motion
+    that it describes for a target. Words are then followed also where they were never demonstrated."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "max_grad_norm"):
@@ -104,7 +104,7 @@ class BehaviorCloningConfig:
             raise HoneError(f"behaviour cloning warmup_fraction is {self.warmup_fraction}; it must be in (0, 1).")
         if self.weight_decay < 0:
             raise HoneError(f"behaviour cloning weight_decay is {self.weight_decay}; it must not be negative.")
-        for name in ("hinted", "strangers"):
+        for name in ("hinted", "drills"):
             if not 0 <= getattr(self, name) <= 1:
                 raise HoneError(f"behaviour cloning {name} is {getattr(self, name)}; a share is between 0 and 1.")
         Augmentation(self.jitter, self.image_shift)  # raises where one is negative
@@ -179,18 +179,24 @@ class ChunkDataset:
 
 
 def with_hints(
-    observation: Observation, hints: Sequence[str], config: BehaviorCloningConfig, generator: torch.Generator
-) -> Observation:
-    """Some of the rows with their hint, and some of these among what another row saw; drawn from `generator`."""
-    rows = len(observation)
-    hinted = torch.rand(rows, generator=generator) < config.hinted
-    strange = hinted & (torch.rand(rows, generator=generator) < config.strangers)
-    other = torch.where(strange, torch.randint(rows, (rows,), generator=generator), torch.arange(rows)).numpy()
-    return replace(
-        observation.rows(other),
-        proprio=observation.proprio,
-        hints=tuple(hint if given else "" for hint, given in zip(hints, hinted.tolist(), strict=True)),
-    )
+    observation: Observation,
+    actions: Float32[np.ndarray, "B H A"],
+    phrases: Sequence[str],
+    config: BehaviorCloningConfig,
+    generator: torch.Generator,
+) -> tuple[Observation, Float32[np.ndarray, "B H A"]]:
+    """Observations and targets, of which some have the phrase of their chunk for a hint or are drilled (`config`)."""
+    rows, steps = actions.shape[:2]
+    hinted = (torch.rand(rows, generator=generator) < config.hinted).numpy()
+    drilled = hinted & (torch.rand(rows, generator=generator) < config.drills).numpy()
+    words = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    hints, targets = [], actions.copy()
+    for row in range(rows):
+        hint = random_phrase(words) if drilled[row] else phrases[row]
+        hints.append(hint if hinted[row] else "")
+        if drilled[row]:
+            targets[row] = actions_of(hint, steps)
+    return replace(observation, hints=tuple(hints)), targets
 
 
 def _stack_images(rows: Sequence[tuple[Episode, int]]) -> np.ndarray | None:
@@ -251,7 +257,7 @@ def clone(
     the weights saved with it; the run then goes on bit for bit as if it had not stopped.
     """
     dataset = ChunkDataset(episodes, policy.chunk_length)
-    phrases = dataset.phrases() if config.hinted else ()
+    phrases = dataset.phrases() if config.hinted else ("",) * len(dataset)
     augmentation = Augmentation(config.jitter, config.image_shift)
     parameters = policy.trainable_parameters()
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
@@ -266,7 +272,7 @@ def clone(
         actions, mask = dataset.targets(pairs)
         observation = dataset.observation(pairs)
         if config.hinted:
-            observation = with_hints(observation, [phrases[pair] for pair in pairs], config, generator)
+            observation, actions = with_hints(observation, actions, [phrases[p] for p in pairs], config, generator)
         features = policy.encode(observation, augmentation=augmentation, generator=generator)
         loss = policy.head.loss(features, torch.from_numpy(actions), torch.from_numpy(mask), generator)
         state.loss = float(loss.detach())

@@ -1,0 +1,108 @@
+"""Hinted successes become lessons for the policy without hints."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from hone.errors import HoneError
+from hone.exploration.distillation import DistillationConfig, distill, lessons
+from hone.policies.base import Candidate
+from hone.policies.heads import DCTHeadConfig
+from hone.policies.small import SmallPolicy, SmallPolicyConfig
+from hone.training.rollout import EpisodeRequest, Keep, Trajectory
+from hone.types import Observation, Placement, Task
+
+TASK = Task("toy", 0, "toy", "go")
+H = 4
+
+
+def policy(follows_hints: bool = True) -> SmallPolicy:
+    head = DCTHeadConfig(hidden_sizes=(64,))
+    built = SmallPolicyConfig(inputs="state", chunk_length=H, follows_hints=follows_hints, head=head).build(0)
+    built.fit_normalization(observation(32))
+    built.train_encoder = False
+    return built
+
+
+def observation(rows: int, seed: int = 0) -> Observation:
+    rng = np.random.default_rng(seed)
+    state = rng.normal(size=(rows, 3, 11)).astype(np.float32)
+    return Observation(rng.normal(size=(rows, 8)).astype(np.float32), ("go",) * rows, state=state)
+
+
+def trajectory(follower: SmallPolicy, number: int, hinted: bool, keep: Keep = "features") -> Trajectory:
+    """Six decisions whose chunks move along by 0.1 times the number of the episode; the last was cut short."""
+    seen = observation(6, seed=number)
+    told = replace(seen, hints=("move left, keep the gripper open" if hinted else "",) * 6)
+    chunk = torch.full((6, H, 7), 0.1 * number)
+    with torch.no_grad():
+        inputs = follower.encode(told) if keep == "features" else told
+    return Trajectory(
+        request=EpisodeRequest(number, TASK, Placement("sampled", number), seed=number, hinted=hinted),
+        status="failure",  # what the simulator says does not matter
+        steps=6 * H - 3,
+        executed=np.array([H] * 5 + [1], np.int32),
+        inputs=None if keep == "nothing" else inputs,
+        candidate=None if keep == "nothing" else Candidate(chunk, chunk[:, :2]),
+    )
+
+
+@pytest.mark.parametrize("keep", ["features", "observations"])
+def test_lessons_are_the_solved_hinted_episodes_without_their_hints(keep):
+    follower = policy()
+    done = [
+        trajectory(follower, 1, True, keep),
+        trajectory(follower, 2, False, keep),
+        trajectory(follower, 3, True, keep),
+    ]
+    given = lessons(follower, done, torch.tensor([False, True, True]))
+    assert given is not None
+    assert len(given) == 6
+    assert (given.chunks == 0.3 * torch.ones(6, H, 7)).all() or torch.allclose(given.chunks, torch.tensor(0.3))
+    assert given.executed.sum(1).tolist() == [H] * 5 + [1]
+    plain = follower.encode(observation(6, seed=3)).pooled
+    kept = follower.encode(given.inputs).pooled if isinstance(given.inputs, Observation) else given.inputs.pooled
+    torch.testing.assert_close(kept, plain)
+
+
+def test_nothing_solved_with_hints_is_no_lesson():
+    follower = policy()
+    assert lessons(follower, [trajectory(follower, 1, False)], torch.tensor([True])) is None
+    assert lessons(follower, [trajectory(follower, 1, True)], torch.tensor([False])) is None
+
+
+def test_the_policy_learns_to_do_it_unasked():
+    follower = policy()
+    given = lessons(follower, [trajectory(follower, 4, True)], torch.tensor([True]))
+    assert given is not None
+    encoder = [parameter.clone() for parameter in follower.encoder_parameters()]
+    config = DistillationConfig(steps=200, learning_rate=3e-3)
+    metrics = distill(follower, given, config, torch.Generator().manual_seed(0))
+    assert metrics["distill_loss"] < 0.1 * metrics["distill_loss_before"]
+    unasked = follower.predict_action_chunk(observation(6, seed=4))
+    assert (unasked[:5] - 0.4).abs().max() < 0.1
+    for before, after in zip(encoder, follower.encoder_parameters(), strict=True):
+        torch.testing.assert_close(before, after, atol=0, rtol=0)
+
+
+def test_what_cannot_be_distilled_says_why():
+    follower = policy()
+    with pytest.raises(HoneError, match="keep no decisions"):
+        lessons(follower, [trajectory(follower, 1, True, "nothing")], torch.tensor([True]))
+    mixed = policy(follows_hints=False)
+    with pytest.raises(HoneError, match="mix the hint"):
+        lessons(mixed, [trajectory(mixed, 1, True)], torch.tensor([True]))
+    given = lessons(follower, [trajectory(follower, 1, True)], torch.tensor([True]))
+    assert given is not None
+    follower.features_version += 1
+    with pytest.raises(HoneError, match="encoder version 0"):
+        distill(follower, given, DistillationConfig(), torch.Generator())
+    follower.train_encoder = True
+    with pytest.raises(HoneError, match="keep observations"):
+        distill(follower, given, DistillationConfig(), torch.Generator())
+    with pytest.raises(HoneError, match="steps is 0"):
+        DistillationConfig(steps=0)

@@ -1,0 +1,268 @@
+"""Who is guided, what is said, and what the rollout keeps of it."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from chat_stub import chat_server, say
+from scenes import brick_and_bin, step
+from toy_environment import SPEC, TASKS, ToyConfig, ToyEnvironment
+
+from hone.envs.libero.facts import Facts
+from hone.errors import HoneError
+from hone.exploration.geometry import bounds, highest_on_the_way
+from hone.exploration.guidance import Guidance, hint_probability, mark_hinted
+from hone.exploration.hinter import (
+    APPROACHES,
+    Hinter,
+    History,
+    RandomHinter,
+    RuleHinter,
+    approach_of,
+    grip_on,
+    next_step,
+)
+from hone.exploration.llm_hinter import LlmHinter
+from hone.exploration.phrases import actions_of, check_phrase
+from hone.language.llm import Client, LlmConfig
+from hone.language.plan import Plan, Refusal, Subgoal
+from hone.policies.blackbox import BlackBoxPolicy
+from hone.training.advantages import group_relative_advantages
+from hone.training.rollout import EpisodeRequest, rollout
+from hone.types import Observation, Placement
+
+PLAN = Plan("put it in", (Subgoal("pick", "brick"), Subgoal("place_in", "brick", "bin_inside")), "test")
+
+
+def touching(facts: Facts) -> Facts:
+    """The contacts that the toy scene's step leaves out: fingers that hold the brick touch it."""
+    near = np.linalg.norm(facts.objects["brick"].position - facts.eef.position) < 0.03
+    held = near and facts.gripper_width_m <= 0.04
+    pair = frozenset(("brick", "robot" if held else "bin"))
+    return replace(facts, contacts=frozenset({pair}))
+
+
+def follow(hinter: Hinter, facts: Facts, looks: int) -> tuple[Facts, tuple[str | None, ...]]:
+    """Somebody who only does what the words say."""
+    history = History(seed=3)
+    facts = touching(facts)
+    for _ in range(looks):
+        hint = hinter(facts, PLAN, history)
+        history = replace(history, said=(*history.said, hint))
+        if hint is None:
+            break
+        for action in actions_of(hint, 8):
+            facts = touching(step(facts, action))
+    return facts, history.said
+
+
+def test_who_does_only_what_the_rule_says_puts_the_brick_into_the_bin():
+    facts, said = follow(RuleHinter(8), brick_and_bin(), 40)
+    assert facts.satisfied == (True,)
+    assert said[-1] is None  # all sub-goals hold: nothing more to say
+    assert said[0] == check_phrase(str(said[0]))
+
+
+def test_random_words_do_not():
+    facts, said = follow(RandomHinter(), brick_and_bin(), 40)
+    assert facts.satisfied == (False,)
+    assert len(set(said)) > 20
+    assert follow(RandomHinter(), brick_and_bin(), 40)[1] == said
+
+
+def test_the_first_hint_points_to_the_brick_and_does_not_come_down_before_it_is_there():
+    hint = RuleHinter(8)(brick_and_bin(brick_x=0.2, brick_y=-0.3), PLAN, History(0))
+    assert hint is not None
+    assert hint.startswith("move far forward, move far left")
+    assert hint.endswith("keep the gripper open")
+
+
+def test_failures_bring_other_approaches():
+    assert approach_of(History(seed=1)) == "plain"
+    assert {approach_of(History(seed, failures=2)) for seed in range(5)} == set(APPROACHES)
+    assert approach_of(History(seed=1, said=("raise, open the gripper",))) == "left"
+
+
+def test_a_wide_thing_is_taken_by_its_rim():
+    facts = brick_and_bin()
+    box = bounds(facts, "bin")
+    left, _ = grip_on(facts, box, "left")
+    right, _ = grip_on(facts, box, "right")
+    assert left[1] == pytest.approx(box.low[1] + 0.004)
+    assert right[1] == pytest.approx(box.high[1] - 0.004)
+    brick, _ = grip_on(facts, bounds(facts, "brick"), "plain")
+    np.testing.assert_allclose(brick[:2], facts.objects["brick"].position[:2])
+
+
+def test_what_is_in_between_has_to_be_passed_over():
+    facts = brick_and_bin()
+    over_bin = highest_on_the_way(facts, np.array([0.0, 0.0, 0.0]), np.array([0.0, 0.4, 0.0]))
+    assert over_bin == pytest.approx(0.105)
+    assert highest_on_the_way(facts, np.array([0.5, 0.0, 0.0]), np.array([0.5, 0.4, 0.0])) == 0.0
+
+
+def test_there_are_no_words_for_a_drawer():
+    drawer = Plan("", (Subgoal("open", "drawer"),), "test")
+    facts = brick_and_bin()
+    assert next_step(facts, PLAN) == PLAN.subgoals[1]
+    with pytest.raises(HoneError):
+        next_step(facts, drawer)  # the scene has none
+
+
+# --------------------------------------------------------------------------------------------- who is guided, and when
+
+
+def test_hints_become_rarer_with_success():
+    assert hint_probability(0.0) == 0.8
+    assert hint_probability(1.0, p_max=0.5, decay=2.0) == pytest.approx(0.5 * math.exp(-2))
+    with pytest.raises(HoneError, match="p_max"):
+        hint_probability(0.5, p_max=1.5)
+
+
+def requests(count: int, group_size: int = 4) -> list[EpisodeRequest]:
+    return [
+        EpisodeRequest(i, TASKS[0], Placement("sampled", 0), seed=1000 + i, group=i // group_size, greedy=True)
+        for i in range(count)
+    ]
+
+
+def test_a_group_is_guided_whole_or_not_at_all():
+    marked = mark_hinted(requests(400), 0.3)
+    by_group = np.array([request.hinted for request in marked]).reshape(100, 4)
+    assert (by_group == by_group[:, :1]).all()
+    assert 15 < by_group[:, 0].sum() < 45  # 30 +- 3 standard errors
+    assert marked == mark_hinted(requests(400), 0.3)
+    assert not any(request.hinted for request in mark_hinted(requests(8), 0.0))
+
+
+def test_why_groups_are_not_mixed():
+    """Hints that always help, in a group that shares a baseline, teach that every plain chunk was bad: noise of full
+    size where there is nothing to learn. Apart, both groups are dead."""
+    rewards = torch.tensor([1.0, 1.0, 0.0, 0.0])
+    mixed, alive, _ = group_relative_advantages(rewards, torch.tensor([0, 0, 0, 0]))
+    assert alive.all()
+    assert mixed.tolist() == pytest.approx([1, 1, -1, -1], abs=1e-4)
+    _, alive, _ = group_relative_advantages(rewards, torch.tensor([0, 0, 1, 1]))
+    assert not alive.any()
+
+
+class Stage(ToyEnvironment):
+    """The point on a line, with a brick to look at."""
+
+    def facts(self, slots: Sequence[int]) -> list[Any]:
+        return [brick_and_bin() for _ in slots]
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Says how many hints it gave before."""
+
+    def __call__(self, facts: object, plan: Plan, history: History) -> str | None:
+        return None if len(history.said) == 2 else f"hint {len(history.said)}"
+
+
+def no_plan(instruction: str, facts: object) -> Plan:
+    return PLAN
+
+
+def refuse(instruction: str, facts: object) -> Plan:
+    raise Refusal("unparsed", "what?")
+
+
+def remember(seen: list[Observation]) -> BlackBoxPolicy:
+    def act(observation: Observation) -> np.ndarray:
+        seen.append(observation)
+        chunk = np.zeros((len(observation), 4, 7), np.float32)
+        chunk[:, :, 0] = 0.1
+        return chunk
+
+    return BlackBoxPolicy(act, 4, SPEC)
+
+
+def test_hints_reach_the_policy_of_hinted_episodes_and_are_kept():
+    seen: list[Observation] = []
+    mixed = [replace(request, hinted=request.episode_id == 1) for request in requests(2)]
+    guidance = Guidance(Counting(), planner=no_plan)
+    done = {t.request.episode_id: t for t in rollout(Stage(ToyConfig(), 2), remember(seen), mixed, guidance=guidance)}
+    assert [observation.hints for observation in seen] == [("", "hint 0"), ("", "hint 1"), ("", "")]
+    assert done[0].hints == ()
+    assert done[1].hints == ("hint 0", "hint 1", "")
+
+
+def test_without_guidance_nothing_is_said():
+    seen: list[Observation] = []
+    list(rollout(Stage(ToyConfig(), 1), remember(seen), [replace(requests(1)[0], hinted=True)]))
+    assert all(observation.hints is None for observation in seen)
+
+
+def test_a_hint_holds_until_it_is_renewed():
+    (t,) = rollout(
+        Stage(ToyConfig(), 1),
+        remember([]),
+        [replace(requests(1)[0], hinted=True)],
+        guidance=Guidance(Counting(), every=2, planner=no_plan),
+    )
+    assert t.hints == ("hint 0", "hint 0", "")
+    with pytest.raises(HoneError, match="every 0 looks"):
+        Guidance(Counting(), every=0)
+
+
+def test_a_refusal_ends_the_hints_and_not_the_episode():
+    hinted = [replace(requests(1)[0], hinted=True)]
+    guidance = Guidance(Counting(), planner=refuse)
+    (t,) = rollout(Stage(ToyConfig(), 1), remember([]), hinted, guidance=guidance)
+    assert t.status == "failure"
+    assert t.hints == ("", "", "")
+
+
+def test_guidance_travels_to_workers():
+    guidance = Guidance(RuleHinter(8), failures={"a": 2})
+    assert pickle.loads(pickle.dumps(guidance)) == guidance
+
+
+# ------------------------------------------------------------------------------------------------------ language model
+
+
+@pytest.fixture
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HONE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+def ask(url: str, folder: Path, **more) -> str | None:
+    client = Client(LlmConfig("stub", folder / "run", url, backoff_s=0.01, retries=0, **more))
+    return LlmHinter(client)(brick_and_bin(), PLAN, History(0, ("lower, keep the gripper open",), failures=3))
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_a_model_is_shown_the_scene_and_answers_in_clauses(tmp_path: Path):
+    clauses = ["move far left", "keep the gripper open"]
+    with chat_server(say({"why": "it is there", "clauses": clauses})) as stub:
+        assert ask(stub.url, tmp_path) == "move far left, keep the gripper open"
+        asked = stub.last_user_message()
+    for part in ("brick: middle at", "place_in brick (target: bin_inside)", "- lower, keep the gripper open", ": 3"):
+        assert part in asked
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_a_model_may_have_nothing_to_say(tmp_path: Path):
+    with chat_server(say({"why": "all is well", "clauses": []})) as stub:
+        assert ask(stub.url, tmp_path) is None
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_nonsense_is_sent_back_and_then_given_up(tmp_path: Path):
+    good = {"why": "", "clauses": ["stay", "close the gripper"]}
+    with chat_server(say({"why": "", "clauses": ["fly", "keep the gripper open"]}), say(good)) as stub:
+        assert ask(stub.url, tmp_path) == "stay, close the gripper"
+        assert "'fly' is no clause" in stub.last_user_message()
+    with chat_server(say({"clauses": "up"})) as stub, pytest.raises(Refusal, match="list of strings"):
+        ask(stub.url, tmp_path / "again", tries=2)
