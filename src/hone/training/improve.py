@@ -28,6 +28,7 @@ from hone.evaluation.protocol import source_commit
 from hone.evaluation.results import Cost, paired_difference
 from hone.evaluation.run_folder import RunClock, RunFolder, RunLog, open_run, read_json, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
+from hone.exploration.distillation import DistillationConfig, distill, lessons
 from hone.exploration.guidance import GuidanceConfig, build_guidance, mark_hinted
 from hone.policies import load_policy
 from hone.policies.learned import LearnedPolicy
@@ -89,6 +90,8 @@ class ImproveConfig:
     """Which decisions answer for a synthesized reward: those before a milestone for that milestone, or all for all."""
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
     """Language-guided exploration."""
+    distillation: DistillationConfig = field(default_factory=DistillationConfig)
+    """How what succeeded with hints is taught to the policy without hints."""
     train_encoder: bool = False
     """Train the image encoder in RL too. Frozen, features are stored once and updates cost almost nothing."""
     train_step_cap: int = 180
@@ -268,6 +271,11 @@ def _train(
             outcome = judged(reward, valid)
             batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
+            if guidance is not None:
+                given = lessons(policy, valid, torch.tensor(outcome.succeeded))
+                if given is not None:
+                    drawn = torch_generator(config.seed, "distillation", iteration)
+                    metrics |= distill(policy, given, config.distillation, drawn)
             mean_reward = stats.reward_mean
             curriculum.update([(t.request.task, done) for t, done in zip(valid, outcome.succeeded, strict=True)])
             if synthesized is not None:
@@ -286,12 +294,15 @@ def _train(
                 "core_seconds": counts["core_seconds"] + (time.monotonic() - started) * max(config.workers, 1),
             }
             success = float(np.mean([t.success for t in valid]))  # for the log alone
+            hinted = [t.success for t in valid if t.request.hinted]
             run_log.training(
                 {
                     "iteration": iteration,
                     **counts,
                     "minutes": clock.minutes(),
                     "train_success": success,
+                    "hinted_episodes": len(hinted),
+                    "hinted_success": float(np.mean(hinted)) if hinted else 0.0,
                     "reward_mean": stats.reward_mean,
                     "dead_groups": stats.dead_groups,
                     "alive_groups": stats.groups - stats.dead_groups,
