@@ -24,9 +24,8 @@ def moving(goal: str, row: int) -> Clip:
 def learned(**changes) -> tuple[ProgressCritic, list[float]]:
     critic, losses = ProgressCritic(TINY, seed=0), list[float]()
     clips = [moving(goal, row) for goal in (RIGHT, LEFT) for row in (1, 4, 10)]
-    config = CriticTraining(
-        **{"steps": 120, "clips": 8, "learning_rate": 5e-3, "wrong_goal": 0.0, "image_shift": 0, **changes}
-    )
+    usual = CriticTraining(steps=120, clips=8, learning_rate=5e-3, wrong_goal=0.0, image_shift=0)
+    config = replace(usual, **changes)
     generator = torch.Generator().manual_seed(0)
     train_critic(critic, clips, config, generator, lambda step, loss: losses.append(loss))
     return critic, losses
