@@ -122,8 +122,8 @@ def episode(
     env.reset([0], [task], [Placement("sampled", PLACEMENTS[number])])
     expert = Expert() if kind != "wandering" else None
     stop_at = int(expert_steps * generator.uniform(0.2, 0.8)) if kind == "stopped" else STEP_CAP
-    noise, action, frames, done = np.zeros(6), HAND_OPEN, [], []
-    for step in range(STEP_CAP):
+    noise, action, frames, done, step = np.zeros(6), HAND_OPEN, [], [], 0
+    while step < STEP_CAP:
         (facts,) = env.facts([0])
         command = expert.act(facts) if expert is not None and step < stop_at else None
         if command is None and kind in ("expert", "noisy"):
@@ -140,6 +140,7 @@ def episode(
         executed = np.concatenate([np.clip(action[:6] + noise, -1, 1), action[6:]]).astype(np.float32)
         if env.step([0], executed[None, None]).diverged[0]:
             break
+        step += 1
     frames.append(env.render([0])[0])
     done.append(step)
     success = all(env.facts([0])[0].satisfied)
