@@ -16,7 +16,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,60 +179,77 @@ def measured(config: Config, seed: int, recordings: Sequence[Recording]) -> dict
 
         train_critic(critic, training, config.training, torch_generator(seed, "critic"), report)
         critic.save(folder)
-    validation = [r for r in seen if r.number == config.placements - 1]
-    threshold = best_threshold(*scored(critic, validation))
+    validation = [judged(critic, r) for r in seen if r.number == config.placements - 1]
+    judgements = [judged(critic, r) for r in unseen]
+    threshold = best_threshold(*scored(validation))
     return {
         "held_out_tasks": sorted(held_out),
         "training_clips": len(training),
         "cpu_minutes": (time.process_time() - started) / 60,
         "threshold": threshold,
-        "seen_tasks": report_on(critic, validation, threshold),
-        "held_out": report_on(critic, unseen, threshold),
+        "seen_tasks": report_on(validation, threshold),
+        "held_out": report_on(judgements, threshold),
         "held_out_by_suite": {
-            suite: report_on(critic, [r for r in unseen if r.task.suite == suite], threshold) for suite in config.suites
+            suite: report_on([j for j in judgements if j.recording.task.suite == suite], threshold)
+            for suite in config.suites
         },
     }
 
 
-def report_on(critic: ProgressCritic, recordings: Sequence[Recording], threshold: float) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Judgement:
+    """A recording, and what the critic says of every pair of its frames, `[T, T]`; `wrongly`: told another goal."""
+
+    recording: Recording
+    progress: np.ndarray
+    wrongly: np.ndarray
+
+    @property
+    def score(self) -> float:
+        """Progress from the first look to the last."""
+        return float(self.progress[0, -1])
+
+
+def judged(critic: ProgressCritic, recording: Recording) -> Judgement:
+    clip = recording.clip
+    ends = clip.frames[[0, -1]]
+    return Judgement(
+        recording, critic.between_all(clip.frames, clip.goal), critic.between_all(ends, clip.other_goals[0])
+    )
+
+
+def report_on(judgements: Sequence[Judgement], threshold: float) -> dict[str, Any]:
     """Ordering within successful episodes, and telling successes from failures."""
-    successes = [r for r in recordings if r.success and r.kind in ("expert", "noisy")]
-    far, near = zip(*(pairwise_accuracy(critic, r.clip) for r in successes), strict=True)
-    values = [critic.since_start(r.clip.frames, r.clip.goal) for r in successes]
-    scores, truth = scored(critic, recordings)
+    successes = [j for j in judgements if j.recording.success]
+    scores, truth = scored(judgements)
+    sums = np.array([np.diagonal(j.progress, 1).sum() for j in judgements])
     called = scores >= threshold
-    wrong = [critic.since_start(r.clip.frames, r.clip.other_goals[0])[-1] for r in successes]
     return {
-        "episodes": len(recordings),
+        "episodes": len(judgements),
         "successes": int(truth.sum()),
-        "pairwise_accuracy": float(np.mean(far)),
-        "adjacent_accuracy": float(np.mean(near)),
-        "voc": float(np.mean([rank_correlation(value) for value in values])),
+        "pairwise_accuracy": float(np.mean([(in_order(j.progress) > 0).mean() for j in successes])),
+        "adjacent_accuracy": float(np.mean([(np.diagonal(j.progress, 1) > 0).mean() for j in successes])),
+        "voc": float(np.mean([rank_correlation(j.progress[0]) for j in successes])),
         "precision": float(truth[called].mean()) if called.any() else None,
         "recall": float(called[truth].mean()),
         "base_rate": float(truth.mean()),
         "auc": auc(scores, truth),
-        "auc_of_sum": auc(np.array([critic.steps(r.clip.frames, r.clip.goal).sum() for r in recordings]), truth),
-        "called_with_wrong_goal": float(np.mean(np.array(wrong) >= threshold)),
+        "auc_of_sum": auc(sums, truth),
+        "called_with_wrong_goal": float(np.mean([j.wrongly[0, -1] >= threshold for j in successes])),
         "final_progress": {
-            kind: float(np.mean([s for s, r in zip(scores, recordings, strict=True) if r.kind == kind]))
-            for kind in KINDS
+            kind: float(np.mean([j.score for j in judgements if j.recording.kind == kind])) for kind in KINDS
         },
     }
 
 
-def scored(critic: ProgressCritic, recordings: Sequence[Recording]) -> tuple[np.ndarray, np.ndarray]:
-    """Progress from the first look to the last, and true success."""
-    scores = [critic.since_start(r.clip.frames, r.clip.goal)[-1] for r in recordings]
-    return np.array(scores), np.array([r.success for r in recordings])
+def scored(judgements: Sequence[Judgement]) -> tuple[np.ndarray, np.ndarray]:
+    """Scores, and true success."""
+    return np.array([j.score for j in judgements]), np.array([j.recording.success for j in judgements])
 
 
-def pairwise_accuracy(critic: ProgressCritic, clip: Clip) -> tuple[float, float]:
-    """Share of frame pairs put in the order of time: of all pairs, and of neighbouring looks."""
-    pairs = np.array(list(combinations(range(len(clip.frames)), 2)))
-    rightly = critic.progress(clip.frames[pairs[:, 0]], clip.frames[pairs[:, 1]], [clip.goal] * len(pairs)) > 0
-    neighbours = pairs[:, 1] == pairs[:, 0] + 1
-    return float(rightly.mean()), float(rightly[neighbours].mean())
+def in_order(progress: np.ndarray) -> np.ndarray:
+    """The entries above the diagonal: all pairs in the order of time."""
+    return progress[np.triu_indices(len(progress), 1)]
 
 
 def rank_correlation(values: np.ndarray) -> float:
@@ -244,8 +260,8 @@ def rank_correlation(values: np.ndarray) -> float:
 
 def auc(scores: np.ndarray, truth: np.ndarray) -> float:
     """Probability that a success scores higher than a failure; 0.5 is chance."""
-    above = scores[truth][:, None] - scores[~truth][None]
-    return float(((above > 0) + 0.5 * (above == 0)).mean())
+    gap = scores[truth][:, None] - scores[~truth][None]
+    return float(((gap > 0) + 0.5 * (gap == 0)).mean())
 
 
 def best_threshold(scores: np.ndarray, truth: np.ndarray) -> float:

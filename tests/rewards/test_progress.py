@@ -53,14 +53,14 @@ def test_progress_depends_on_the_goal_and_on_both_cameras():
         assert critic.progress(a, changed, [GOAL]) != usual
 
 
-def test_rows_are_independent_and_the_shortcuts_agree_with_progress():
+def test_all_pairs_at_once_are_the_pairs_one_by_one():
     critic = ProgressCritic(TINY, seed=1)
-    clip = frames(5)
-    starts = np.repeat(clip[:1], 5, axis=0)
-    assert np.allclose(critic.since_start(clip, GOAL), critic.progress(starts, clip, [GOAL] * 5), atol=1e-6)
-    assert np.allclose(critic.steps(clip, GOAL), critic.progress(clip[:-1], clip[1:], [GOAL] * 4), atol=1e-6)
-    alone = critic.progress(clip[1:2], clip[2:3], [GOAL])
-    assert np.allclose(critic.steps(clip, GOAL)[1], alone, atol=1e-6)
+    clip = frames(4)
+    table = critic.between_all(clip, GOAL)
+    for a in range(4):
+        for b in range(4):
+            alone = critic.progress(clip[a : a + 1], clip[b : b + 1], [GOAL])
+            assert np.allclose(table[a, b], alone, atol=1e-6)
 
 
 def test_a_critic_is_saved_and_read_back(tmp_path: Path):
@@ -68,7 +68,7 @@ def test_a_critic_is_saved_and_read_back(tmp_path: Path):
     critic.save(tmp_path / "critic")
     loaded = ProgressCritic.load(tmp_path / "critic")
     assert loaded.config == TINY
-    assert np.array_equal(loaded.steps(frames(3), GOAL), critic.steps(frames(3), GOAL))
+    assert np.array_equal(loaded.between_all(frames(3), GOAL), critic.between_all(frames(3), GOAL))
 
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "other shape", "not json"])

@@ -36,17 +36,17 @@ def test_it_learns_which_frame_is_further_on_an_episode_it_has_not_seen():
     assert np.mean(losses[-10:]) < 0.3 * np.mean(losses[:10])
     for goal in (RIGHT, LEFT):
         clip = moving(goal, row=7)
-        value = critic.since_start(clip.frames, goal)
+        value = critic.between_all(clip.frames, goal)[0]
         assert (np.diff(value) > 0).mean() >= 0.8
         assert value[-1] > 0.6
-        assert critic.since_start(clip.frames, clip.other_goals[0])[-1] < -0.6  # it reads the goal
+        assert critic.between_all(clip.frames, clip.other_goals[0])[0, -1] < -0.6  # it reads the goal
 
 
 def test_towards_the_goal_of_another_task_nothing_progresses():
     """Told the wrong goal every time, it learns to say zero, although every label of the clips rises."""
     critic, _ = learned(wrong_goal=1.0)
     clip = moving(RIGHT, row=7)
-    assert abs(critic.since_start(clip.frames, LEFT)[-1]) < 0.2
+    assert abs(critic.between_all(clip.frames, LEFT)[0, -1]) < 0.2
 
 
 def test_the_same_generator_gives_the_same_critic():

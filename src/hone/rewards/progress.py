@@ -106,18 +106,15 @@ class ProgressCritic(nn.Module):
         return self.between(self._encoded(a, text), self._encoded(b, text), text).numpy()
 
     @torch.no_grad()
-    def steps(self, frames: UInt8[np.ndarray, "T C S S 3"], goal: str) -> Float32[np.ndarray, " n"]:
-        """Progress from each of `T` frames of one episode to the next, `[T - 1]`."""
-        text = self.encode_goals([goal]).expand(len(frames), -1)
-        encoded = self._encoded(frames, text)
-        return self.between(encoded[:-1], encoded[1:], text[1:]).numpy()
+    def between_all(self, frames: UInt8[np.ndarray, "T C S S 3"], goal: str) -> Float32[np.ndarray, "T T"]:
+        """Progress from each of `T` frames of one episode (row) to each other (column). Encodes every frame once.
 
-    @torch.no_grad()
-    def since_start(self, frames: UInt8[np.ndarray, "T C S S 3"], goal: str) -> Float32[np.ndarray, " T"]:
-        """Progress from the first of `T` frames of one episode to each of them; the first is 0."""
+        The first row is the progress since the start, the diagonal above the main one the progress of each step.
+        """
         text = self.encode_goals([goal]).expand(len(frames), -1)
         encoded = self._encoded(frames, text)
-        return self.between(encoded[:1].expand_as(encoded), encoded, text).numpy()
+        row, column = torch.cartesian_prod(torch.arange(len(frames)), torch.arange(len(frames))).unbind(1)
+        return self.between(encoded[row], encoded[column], text[row]).unflatten(0, (len(frames), -1)).numpy()
 
     def _encoded(self, frames: UInt8[np.ndarray, "T C S S 3"], text: Tensor) -> Tensor:
         parts = torch.arange(len(frames)).split(BATCH)
@@ -172,4 +169,5 @@ class ProgressReward:
                 "the progress reward looks at pictures, but the trajectories kept none; "
                 "roll out an image policy with keep='observations' (train_encoder on)."
             )
-        return float(self.critic.steps(np.ascontiguousarray(seen.images), seen.instructions[0]).sum())
+        progress = self.critic.between_all(np.ascontiguousarray(seen.images), seen.instructions[0])
+        return float(np.diagonal(progress, 1).sum())
