@@ -1,3 +1,4 @@
+import errno
 import multiprocessing
 import os
 import signal
@@ -67,6 +68,17 @@ def test_a_file_that_cannot_be_is_one_clear_line(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(HoneError, match="cannot keep attempts"):
         EpisodeMemory(tmp_path / "file" / "attempts.jsonl")
+
+
+def test_a_disk_that_is_full_does_not_stop_the_run(tmp_path: Path, monkeypatch, caplog):
+    memory = EpisodeMemory(tmp_path / "attempts.jsonl")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    memory.add([attempt(1)])
+    assert "no space left" in caplog.text
 
 
 def add_for_ever(path: Path) -> None:

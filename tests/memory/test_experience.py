@@ -1,8 +1,10 @@
 import logging
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from toy_policies import LinearGaussianPolicy
@@ -151,6 +153,17 @@ def test_a_poisoned_entry_is_refused_with_one_warning_and_the_next_is_taken(tmp_
     assert [f.sources[0].instruction for f in found if f] == [SAUCE.instruction] * 2
     assert len(caplog.records) == 1
     assert re.search(complaint, caplog.text)
+
+
+def test_an_entry_with_another_embedding_is_refused(tmp_path: Path, caplog):
+    memory = Memory.open(tmp_path)
+    kept = remember(memory, SOUP, 1.0)
+    assert kept is not None
+    delta = memory.store.delta(kept)
+    assert delta is not None
+    memory.store.put(replace(kept, embedding=np.ones(3, np.float32)), delta)
+    assert recall(memory) is None
+    assert "its embedding has 3 numbers, not 256" in caplog.text
 
 
 @pytest.mark.parametrize(("change", "success"), [(float("nan"), 0.5), (1e6, 0.5), (0.1, float("nan")), (0.1, 1.5)])

@@ -1,3 +1,4 @@
+import json
 import logging
 import multiprocessing
 import os
@@ -104,12 +105,23 @@ def test_a_damaged_entry_is_refused_once_and_the_others_are_read(tmp_path: Path,
     reader = EntryStore(tmp_path)
     sound: list[str] = []
     with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            sound = [found.task for found in reader.entries() if reader.delta(found) is not None]
-    assert sound == ["good"]
+        sound = [[found.task for found in reader.entries() if reader.delta(found) is not None] for _ in range(2)]
+    assert sound == [["good"], ["good"]]
     assert len(caplog.records) == 1
     assert bad.id in caplog.text
     assert value_of(reader, good) == 2.0
+
+
+@pytest.mark.parametrize("field", [{"success": "much"}, {"success": 7.0}, {"history": 3}, {"written_at": "today"}, {}])
+def test_a_header_that_makes_no_sense_is_refused(tmp_path: Path, field: dict, caplog):
+    header = {"key": "base", "suite": "suite", "task": "t", "instruction": "i", "iterations": 1, "details": {}}
+    header |= {"success": 0.5, "history": [0.5], "written_at": 0.0} | field if field else {}
+    metadata = {"format": store_module.FORMAT, "entry": json.dumps(header)}
+    content = safetensors.torch.save({"embedding": torch.zeros(2)}, metadata=metadata)
+    store = EntryStore(tmp_path)
+    (tmp_path / "entries" / "bad.safetensors").write_bytes(content)
+    assert store.entries() == []
+    assert "bad.safetensors' is not used" in caplog.text
 
 
 def test_an_entry_evicted_while_it_is_read_is_not_an_error(tmp_path: Path, caplog):

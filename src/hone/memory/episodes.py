@@ -64,7 +64,7 @@ class EpisodeMemory:
             raise HoneError(f"cannot keep attempts in '{self.path}': {error.strerror}. Give another file.") from error
 
     def add(self, attempts: Sequence[Attempt]) -> None:
-        """Append attempts; they are on disk when this returns. Raises `HoneError` where they cannot be written."""
+        """Append attempts; they are on disk when this returns. Where they cannot be written a warning says so."""
         lines = "".join(json.dumps(asdict(attempt)) + "\n" for attempt in attempts)
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
@@ -76,7 +76,7 @@ class EpisodeMemory:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise write_error(self.path, error) from error
+            log.warning("attempts are not remembered: %s", write_error(self.path, error))
 
     def recent(self, task: Task, limit: int, success: bool | None = None) -> list[Attempt]:
         """The last `limit` attempts of a task, newest first; only successes or failures if `success` says so.

@@ -112,10 +112,11 @@ class Memory:
             )
         trained = {name: weights[name] for name in trained_names(policy)}
         query = self.encoder.encode([instruction])[0]
+        entries = [entry for entry in entries if self._comparable(entry, len(query))]
         chosen: list[Entry] = []
         deltas: list[Weights] = []
         for entry in ranked(entries, query, mode, generator):
-            delta = self._sound(entry, trained, len(query))
+            delta = self._sound(entry, trained)
             if delta is not None:
                 chosen.append(entry)
                 deltas.append(delta)
@@ -168,14 +169,17 @@ class Memory:
             log.warning("what was learned of '%s' is not remembered: %s", task.name, error)
             return None
 
-    def _sound(self, entry: Entry, trained: Weights, embedding_dim: int) -> dict[str, Tensor] | None:
+    def _comparable(self, entry: Entry, embedding_dim: int) -> bool:
+        if len(entry.embedding) != embedding_dim:
+            self.store.refuse(entry.id, f"its embedding has {len(entry.embedding)} numbers, not {embedding_dim}")
+        return len(entry.embedding) == embedding_dim
+
+    def _sound(self, entry: Entry, trained: Weights) -> dict[str, Tensor] | None:
         """The entry's delta if it may be added to the trained weights; else `None`, and a warning says why."""
         delta = self.store.delta(entry)
         if delta is None:
             return None
         fault = fault_in(delta, trained)
-        if len(entry.embedding) != embedding_dim:
-            fault = f"its embedding has {len(entry.embedding)} numbers, not {embedding_dim}"
         if fault is not None:
             self.store.refuse(entry.id, fault)
             return None

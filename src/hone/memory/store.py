@@ -218,9 +218,23 @@ def _decode(metadata: Mapping[str, str] | None, embedding: Tensor, entry_id: str
     if metadata is None or metadata.get("format") != FORMAT:
         raise ValueError(f"its format is not {FORMAT}")
     header = json.loads(metadata["entry"])
-    entry = Entry(**{**header, "history": tuple(header["history"])}, embedding=embedding.numpy(), id=entry_id)
-    if not (0 <= entry.success <= 1 and np.isfinite(entry.embedding).all()):
-        raise ValueError(f"success {entry.success} or its embedding is out of range")
+    entry = Entry(
+        key=str(header["key"]),
+        suite=str(header["suite"]),
+        task=str(header["task"]),
+        instruction=str(header["instruction"]),
+        embedding=embedding.numpy(),
+        success=float(header["success"]),
+        iterations=int(header["iterations"]),
+        history=tuple(float(rate) for rate in header["history"]),
+        written_at=float(header["written_at"]),
+        details=dict(header["details"]),
+        id=entry_id,
+    )
+    if embedding.dtype != torch.float32 or embedding.ndim != 1 or not np.isfinite(entry.embedding).all():
+        raise ValueError(f"its embedding {list(embedding.shape)} is no row of finite numbers")
+    if not (0 <= entry.success <= 1 and np.isfinite(entry.written_at)):
+        raise ValueError(f"success {entry.success} or time {entry.written_at} is out of range")
     return entry
 
 
