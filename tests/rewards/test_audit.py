@@ -34,7 +34,8 @@ def test_nothing_to_count_is_no_rate():
 def test_rank_correlation_is_spearmans_with_ties():
     generator = np.random.default_rng(0)
     first, second = generator.integers(0, 5, 40).astype(float), generator.integers(0, 2, 40).astype(float)
-    assert rank_correlation(first.tolist(), second.tolist()) == pytest.approx(float(np.asarray(spearmanr(first, second))[0]))
+    expected = float(np.asarray(spearmanr(first, second))[0])
+    assert rank_correlation(first.tolist(), second.tolist()) == pytest.approx(expected)
     assert rank_correlation([1.0, 2.0, 3.0], [1.0, 4.0, 9.0]) == pytest.approx(1.0)
 
 

@@ -14,9 +14,11 @@ from hone.cli import main
 from hone.errors import HoneError
 from hone.evaluation.report import write_report
 from hone.exploration.guidance import GuidanceConfig
+from hone.memory.experience import Memory
 from hone.policies import load_policy
 from hone.policies.small import SmallPolicyConfig
 from hone.rewards import SynthesisConfig
+from hone.seeding import torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest
 from hone.training.improve import (
@@ -25,6 +27,7 @@ from hone.training.improve import (
     ImproveConfig,
     improve,
     training_requests,
+    warm_start,
 )
 
 pytestmark = pytest.mark.sim
@@ -132,6 +135,22 @@ def test_a_synthesized_reward_is_audited_rollout_by_rollout(whole_agentic):
     assert all(0 <= row["proxy"] <= 1 for row in rows)
     assert len({row["proxy"] for row in rows}) > 1  # partial credit where nothing succeeds
     assert "Reward audit" in write_report(config.output).read_text()
+
+
+def test_what_was_learned_is_remembered_and_recalled(whole, tmp_path):
+    config, _ = whole
+    start = config.output / "clone"
+    improve(replace(config, output=tmp_path / "first", policy=start, memory=tmp_path / "memory"))
+    checkpoint = load_latest(tmp_path / "first")
+    assert checkpoint is not None
+    practised, policy = load_policy(checkpoint.policy_folder), load_policy(start)
+    policy.train_encoder = False
+    memory = Memory.open(tmp_path / "memory")
+    warm_start(memory, policy, config.chosen_tasks, "none", torch_generator(0))
+    assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), load_policy(start).parameters(), strict=True))
+    warm_start(memory, policy, config.chosen_tasks, "similar", torch_generator(0))
+    for got, expected in zip(policy.parameters(), practised.parameters(), strict=True):
+        torch.testing.assert_close(got, expected)
 
 
 def test_a_folder_of_another_run_is_refused(whole):

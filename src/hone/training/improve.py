@@ -10,7 +10,7 @@ stage leaves a file in the run folder, so a run that is stopped at any moment go
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,13 @@ from hone.errors import HoneError
 from hone.evaluation.progress import SILENT, Progress
 from hone.evaluation.protocol import source_commit
 from hone.evaluation.results import Cost, paired_difference
-from hone.evaluation.run_folder import RunClock, RunFolder, RunLog, open_run, read_json, write_json
+from hone.evaluation.run_folder import RunClock, RunFolder, RunLog, open_run, read_json, read_rows, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.exploration.distillation import DistillationConfig, distill, lessons
 from hone.exploration.guidance import GuidanceConfig, build_guidance, mark_hinted
+from hone.memory.deltas import add_to, weighted_mean, weights_of
+from hone.memory.experience import Memory
+from hone.memory.retrieval import Retrieval
 from hone.policies import load_policy
 from hone.policies.learned import LearnedPolicy
 from hone.policies.small import SmallPolicyConfig
@@ -93,6 +96,10 @@ class ImproveConfig:
     """Language-guided exploration."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """How what succeeded with hints is taught to the policy without hints."""
+    memory: Path | None = None
+    """Folder of the memory of earlier runs from the same starting policy: read before practice, added to after it."""
+    retrieval: Retrieval = "similar"
+    """Which memories the practice starts from: those of similar instructions, any (a control), or none."""
     train_encoder: bool = False
     """Train the image encoder in RL too. Frozen, features are stored once and updates cost almost nothing."""
     train_step_cap: int = 180
@@ -176,7 +183,10 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     proof.film(policy, tasks, "before")
     clock.save()
 
+    base = weights_of(policy)
     policy, counts = _train(config, run, policy, tasks, clock, progress)
+    if config.memory is not None:
+        remember(Memory.open(config.memory), run, policy, base, tasks)
 
     after = proof.evaluate(run.evaluation_after, policy, official, "after")
     proof.film(policy, tasks, "after")
@@ -253,6 +263,9 @@ def _train(
             run_log.evaluation({**so_far, **_curve_point(pool, policy, validation, env)})
 
         if first == 0:
+            if config.memory is not None:
+                memories = Memory.open(config.memory)
+                warm_start(memories, policy, tasks, config.retrieval, torch_generator(config.seed, "retrieval"))
             log_evaluation(0)
         for iteration in range(first + 1, config.iterations + 1):
             started = time.monotonic()
@@ -343,6 +356,26 @@ def training_requests(config: ImproveConfig, group_tasks: Sequence[Task], iterat
             seed = derive_seed(config.seed, "episode", iteration, group, member)
             requests.append(EpisodeRequest(len(requests), task, placement, seed, group))
     return requests
+
+
+def warm_start(
+    memory: Memory, policy: LearnedPolicy, tasks: Sequence[Task], retrieval: Retrieval, generator: torch.Generator
+) -> None:
+    """Add to the policy the mean of what memory has for each of the tasks (Agentic-VLA, eqs. 8-9, for several)."""
+    recalls = [memory.recall(policy, task.instruction, retrieval, generator) for task in tasks]
+    found = [recall.delta for recall in recalls if recall is not None]
+    if found:
+        add_to(policy, weighted_mean(found, [1.0 / len(found)] * len(found)))
+
+
+def remember(
+    memory: Memory, run: RunFolder, policy: LearnedPolicy, base: Mapping[str, torch.Tensor], tasks: Sequence[Task]
+) -> None:
+    """Keep what practice added to the starting policy, for each task with its success on validation placements."""
+    last = read_rows(run.evaluations)[-1]
+    for task in tasks:
+        success = last["per_task"][task.name]["success_rate"]
+        memory.remember(policy, base, task, success=success, iterations=last["iteration"])
 
 
 def audit_rows(iteration: int, trajectories: Sequence[Trajectory], outcome: Judged) -> list[AuditRow]:
