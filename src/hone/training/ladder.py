@@ -19,6 +19,7 @@ from hone.evaluation.runner import Setup
 from hone.exploration.guidance import GuidanceConfig
 from hone.policies.small import SmallPolicyConfig
 from hone.rewards import SynthesisConfig
+from hone.rewards.detectors import DetectorConfig
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.improve import ImproveConfig, improve
 from hone.training.proof import Proof
@@ -26,17 +27,26 @@ from hone.training.starting_policy import cloned_policy
 
 CLONED = "cloned"
 """The policy every other arm starts from."""
-FIXED = {"reward": "synthesized", "synthesis": SynthesisConfig(weights="fixed")}
-ADAPTIVE = {"reward": "synthesized", "synthesis": SynthesisConfig(weights="adaptive", judge="rules")}
+PROGRESS = {"reward": "synthesized", "synthesis": SynthesisConfig(weights="fixed"), "credit": "episode"}
+CREDIT = {**PROGRESS, "credit": "milestones"}
+ADAPTIVE = {**CREDIT, "synthesis": SynthesisConfig(weights="adaptive", judge="rules")}
 GUIDED = {**ADAPTIVE, "guidance": GuidanceConfig(hinter="rules")}
+AGENTIC = {**GUIDED, "curriculum": "learnability"}
 ARMS: dict[str, Mapping[str, Any]] = {
     "grpo_binary": {},
-    "progress": FIXED,
+    "progress": PROGRESS,
+    "credit": CREDIT,
     "adaptive": ADAPTIVE,
     "guided": GUIDED,
-    "agentic": {**GUIDED, "curriculum": "learnability"},
-    "uniform_weights": {"reward": "synthesized", "synthesis": SynthesisConfig(weights="uniform")},
+    "agentic": AGENTIC,
+    "uniform_weights": {**CREDIT, "synthesis": SynthesisConfig(weights="uniform")},
     "random_hints": {**ADAPTIVE, "guidance": GuidanceConfig(hinter="random")},
+    "wrong_detector": {**CREDIT, "synthesis": SynthesisConfig(weights="fixed", detector=DetectorConfig(kind="wrong"))},
+    "noisy_detector": {**CREDIT, "synthesis": SynthesisConfig(weights="fixed", detector=DetectorConfig(kind="noisy"))},
+    "delayed_detector": {
+        **CREDIT,
+        "synthesis": SynthesisConfig(weights="fixed", detector=DetectorConfig(kind="delayed")),
+    },
 }
 """What each arm changes of `ImproveConfig`: the ladder, one part more on each rung, then its controls."""
 UNTIL = {"80": 0.8, "90": 0.9}
