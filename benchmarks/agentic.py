@@ -1,7 +1,7 @@
 """What each part of the agentic loop adds to plain GRPO, from the same start and with as many rollouts.
 
-The matrix and the seeds are named here beforehand; settings were chosen on other seeds (100 and up). One line per row of
-the table, arm and seed in results/agentic.jsonl; what has a line is skipped, and a run that was stopped goes on.
+The matrix and the seeds are named here beforehand; settings were chosen on other seeds (100 and up). Every row of the
+table, arm and seed leaves a line in results/agentic.jsonl; what has one is skipped, and a run that was stopped goes on.
 
     python benchmarks/agentic.py
     python benchmarks/agentic.py --rows one_shot --seeds 70
