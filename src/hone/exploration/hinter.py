@@ -30,6 +30,10 @@ OPENING_M = 0.07
 WIDE_OPEN_M = 0.07
 OVER_M = 0.04
 """Between the fingertips, or what the hand holds, and what it passes over."""
+HAND_M = 0.03
+"""How far the grip site may go below what is around: the hand itself starts 4.5 cm above it."""
+NARROW_M = 0.03
+"""How far from a place something is still under it."""
 DEPTH_M = 0.025
 """How far below a thing's top it is taken."""
 LOWEST_M = 0.014
@@ -108,8 +112,9 @@ class RuleHinter:
         box, place = bounds(facts, step.thing), place_for(facts, step.thing, step.target)
         offset = place - facts.objects[step.thing].position
         if float(np.linalg.norm(offset[:2])) < 2 * CENTRED_M:
-            support = max(highest_on_the_way(facts, place, place, without=step.thing), float(place[2]))
-            offset[2] = support + 0.01 - box.low[2]
+            under = highest_on_the_way(facts, place, place, NARROW_M, without=step.thing)
+            around = highest_on_the_way(facts, place, place, without=step.thing)
+            offset[2] = max(under + 0.01 - box.low[2], around - HAND_M - facts.eef.position[2])
             if offset[2] > -LEVEL_M:
                 return self._say(np.zeros(3), 0.0, closed=False, history=history)
         else:
