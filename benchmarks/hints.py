@@ -10,7 +10,7 @@ Rows: benchmarks/results/hints.jsonl, one per seed, arm and set of tasks.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import tyro
@@ -50,7 +50,7 @@ class Config:
         default_factory=lambda: BehaviorCloningConfig(steps=3000, hinted=0.5, drills=0.5)
     )
     network: SmallPolicyConfig = field(default_factory=lambda: SmallPolicyConfig(inputs="state", follows_hints=True))
-    arms: tuple[str, ...] = ("none", "rule", "random")
+    arms: tuple[str, ...] = ("rule", "none", "random")
 
 
 def tasks_of(text: str) -> tuple[Task, ...]:
@@ -85,7 +85,7 @@ def measure(config: Config, policy: LearnedPolicy, tasks: tuple[Task, ...], arm:
         )
         for number, (task, index) in enumerate((t, i) for t in tasks for i in range(config.placements))
     ]
-    env = replace(LiberoConfig(physics="fast", step_cap=config.step_cap).seen_by(policy.spec))
+    env = LiberoConfig(physics="fast", step_cap=config.step_cap).seen_by(policy.spec)
     with RolloutPool(env, policy, config.workers, config.slots) as pool:
         trajectories = pool.collect(requests, guidance=None if arm == "none" else Guidance(hinter))
     successes = sum(t.success for t in trajectories)
@@ -110,7 +110,8 @@ def main(config: Config) -> None:
     for seed in config.seeds:
         started = time.monotonic()
         policy = cloned(config, trained, seed)
-        for kind, tasks in (("trained", trained), ("asked", asked)):
+        print(f"cloned after {time.monotonic() - started:.0f} s", flush=True)
+        for kind, tasks in (("asked", asked), ("trained", trained)):
             for arm in config.arms:
                 row = measure(config, policy, tasks, arm, seed)
                 print(
