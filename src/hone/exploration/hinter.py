@@ -41,14 +41,18 @@ LOWEST_M = 0.014
 CENTRED_M = 0.008
 NEAR_M = 0.04
 LEVEL_M = 0.008
+STUCK_M = 0.025
+"""From here on the fingers may close where the hand does not get lower."""
+PATIENCE = 12
+"""Looks after which another approach is tried."""
 TURNED_RAD = 0.15
 RISE = np.array([0.0, 0.0, 0.06])
 FASTEST = 0.85
 """Largest mean action, in action units, that is asked for."""
 
-Approach = Literal["plain", "left", "right", "deeper", "higher"]
-APPROACHES: tuple[Approach, ...] = ("plain", "left", "right", "deeper", "higher")
-"""Hypotheses about how to take a thing: by its middle (or its left rim), its left or its right side, deeper, higher."""
+Approach = Literal["plain", "right", "left", "deeper", "higher"]
+APPROACHES: tuple[Approach, ...] = ("plain", "right", "left", "deeper", "higher")
+"""Hypotheses about how to take a thing: by its middle (or its left rim), its right or its left side, deeper, higher."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ class Hinter(Protocol):
 class RuleHinter:
     """Compares the hand with the plan's first sub-goal that does not hold yet. Knows to pick and to place.
 
-    Where attempts at the task failed before, each episode draws one of the `APPROACHES` from its seed, and the next one
-    in the list each time its fingers closed on nothing.
+    Where attempts at the task failed before, each episode draws one of the `APPROACHES` from its seed. The next one in
+    the list follows each time its fingers closed on nothing, and after `PATIENCE` looks.
     """
 
     chunk_length: int = 8
@@ -99,7 +103,7 @@ class RuleHinter:
         if facts.gripper_width_m < WIDE_OPEN_M:  # the fingers met nothing, or have just let go
             return self._say(RISE, 0.0, closed=False, history=history)
         if aside < CENTRED_M and abs(turn) < TURNED_RAD:
-            if abs(offset[2]) < LEVEL_M:
+            if abs(offset[2]) < (STUCK_M if _lowering(history) else LEVEL_M):
                 return self._say(np.zeros(3), 0.0, closed=True, history=history)
         elif aside < NEAR_M:
             offset[2] = max(offset[2], box.high[2] + OVER_M - facts.eef.position[2])
@@ -158,7 +162,7 @@ def next_step(facts: Facts, plan: Plan) -> Subgoal | None:
 
 def approach_of(history: History) -> Approach:
     """How to take the thing this time."""
-    missed = sum(hint is not None and OPEN_NOW in hint for hint in history.said)
+    missed = sum(hint is not None and OPEN_NOW in hint for hint in history.said) + len(history.said) // PATIENCE
     first = history.seed % len(APPROACHES) if history.failures else 0
     return APPROACHES[(first + missed) % len(APPROACHES)]
 
@@ -191,6 +195,11 @@ def _told(history: History) -> str | None:
     """What the last hint said of the gripper."""
     said = history.said[-1] if history.said else None
     return None if said is None else said.split(SEPARATOR)[-1]
+
+
+def _lowering(history: History) -> bool:
+    """Whether the last two hints were to come down."""
+    return len(history.said) > 1 and all(hint is not None and "lower" in hint for hint in history.said[-2:])
 
 
 def _in_hand(facts: Facts, thing: str, history: History) -> bool:
