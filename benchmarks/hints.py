@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -40,6 +41,7 @@ class Config:
     asked: str = "libero_object:7-9"
     """Suite and tasks that are not."""
     seeds: tuple[int, ...] = (0, 1, 2)
+    kinds: tuple[Literal["asked", "trained"], ...] = ("asked", "trained")
     demos: int = 1
     placements: int = 20
     """Sampled placements per task and arm."""
@@ -47,7 +49,7 @@ class Config:
     workers: int = 2
     slots: int = 10
     clone: BehaviorCloningConfig = field(
-        default_factory=lambda: BehaviorCloningConfig(steps=3000, hinted=0.5, drills=0.5)
+        default_factory=lambda: BehaviorCloningConfig(steps=1500, hinted=0.5, drills=0.5)
     )
     network: SmallPolicyConfig = field(default_factory=lambda: SmallPolicyConfig(inputs="state", follows_hints=True))
     arms: tuple[str, ...] = ("rule", "none", "random")
@@ -111,7 +113,8 @@ def main(config: Config) -> None:
         started = time.monotonic()
         policy = cloned(config, trained, seed)
         print(f"cloned after {time.monotonic() - started:.0f} s", flush=True)
-        for kind, tasks in (("asked", asked), ("trained", trained)):
+        for kind in config.kinds:
+            tasks = asked if kind == "asked" else trained
             for arm in config.arms:
                 row = measure(config, policy, tasks, arm, seed)
                 print(

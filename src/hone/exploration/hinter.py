@@ -42,7 +42,7 @@ CENTRED_M = 0.008
 NEAR_M = 0.04
 LEVEL_M = 0.008
 STUCK_M = 0.025
-"""From here on the fingers may close where the hand does not get lower."""
+"""This near, the fingers close where the hand was told to come down and does not get there."""
 PATIENCE = 12
 """Looks after which another approach is tried."""
 TURNED_RAD = 0.15
@@ -102,8 +102,9 @@ class RuleHinter:
             return self._say(np.zeros(3), 0.0, closed=True, history=history)
         if facts.gripper_width_m < WIDE_OPEN_M:  # the fingers met nothing, or have just let go
             return self._say(RISE, 0.0, closed=False, history=history)
-        if aside < CENTRED_M and abs(turn) < TURNED_RAD:
-            if abs(offset[2]) < (STUCK_M if _lowering(history) else LEVEL_M):
+        stuck = _lowering(history) and float(np.linalg.norm(offset)) < STUCK_M
+        if stuck or (aside < CENTRED_M and abs(turn) < TURNED_RAD):
+            if stuck or abs(offset[2]) < LEVEL_M:
                 return self._say(np.zeros(3), 0.0, closed=True, history=history)
         elif aside < NEAR_M:
             offset[2] = max(offset[2], box.high[2] + OVER_M - facts.eef.position[2])
