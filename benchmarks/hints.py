@@ -117,9 +117,7 @@ def main(config: Config) -> None:
             tasks = asked if kind == "asked" else trained
             for arm in config.arms:
                 row = measure(config, policy, tasks, arm, seed)
-                print(
-                    config.name, kind, {k: v for k, v in row.items()}, f"{time.monotonic() - started:.0f} s", flush=True
-                )
+                print(config.name, kind, row, f"{time.monotonic() - started:.0f} s", flush=True)
                 append_row("hints", {"name": config.name, "kind": kind, **row})
 
 

@@ -226,7 +226,8 @@ def test_a_blank_hint_is_no_hint(learned):
 
 
 def test_gradient_reaches_what_trains_and_only_that(learned):
-    observation, actions = make_observation(), torch.rand(B, H, A) - 0.5
+    observation = dataclasses.replace(make_observation(), hints=("move left",) * B)
+    actions = torch.rand(B, H, A) - 0.5
     mask = torch.ones(B, H, dtype=torch.bool)
 
     def gradients() -> dict[str, bool]:
