@@ -54,15 +54,11 @@ def trajectory(follower: SmallPolicy, number: int, hinted: bool, keep: Keep = "f
 @pytest.mark.parametrize("keep", ["features", "observations"])
 def test_lessons_are_the_solved_hinted_episodes_without_their_hints(keep):
     follower = policy()
-    done = [
-        trajectory(follower, 1, True, keep),
-        trajectory(follower, 2, False, keep),
-        trajectory(follower, 3, True, keep),
-    ]
+    done = [trajectory(follower, number, number != 2, keep) for number in (1, 2, 3)]
     given = lessons(follower, done, torch.tensor([False, True, True]))
     assert given is not None
     assert len(given) == 6
-    assert (given.chunks == 0.3 * torch.ones(6, H, 7)).all() or torch.allclose(given.chunks, torch.tensor(0.3))
+    torch.testing.assert_close(given.chunks, torch.full((6, H, 7), 0.3))
     assert given.executed.sum(1).tolist() == [H] * 5 + [1]
     plain = follower.encode(observation(6, seed=3)).pooled
     kept = follower.encode(given.inputs).pooled if isinstance(given.inputs, Observation) else given.inputs.pooled

@@ -61,6 +61,9 @@ def act(observation: Observation) -> np.ndarray:
 LEARNED = {
     "small-images": SmallPolicyConfig(image_size=SIZE, channels=16, head=DCTHeadConfig(hidden_sizes=(32,))),
     "small-state": SmallPolicyConfig(inputs="state", head=DCTHeadConfig(hidden_sizes=(32,))),
+    "small-hints": SmallPolicyConfig(
+        image_size=SIZE, channels=16, follows_hints=True, head=DCTHeadConfig(hidden_sizes=(32,))
+    ),
     "flow": FlowPolicyConfig(image_size=SIZE, width=32),
 }
 
@@ -189,7 +192,7 @@ def test_spec_is_declared(policy):
 
 def test_only_the_state_policy_is_privileged():
     privileged = {name: make_learned(name).privileged for name in LEARNED}
-    assert privileged == {"small-images": False, "small-state": True, "flow": False}
+    assert privileged == {"small-images": False, "small-state": True, "small-hints": False, "flow": False}
     assert make_learned("small-state").spec.cameras == ()
 
 
@@ -223,7 +226,8 @@ def test_a_blank_hint_is_no_hint(learned):
 
 
 def test_gradient_reaches_what_trains_and_only_that(learned):
-    observation, actions = make_observation(), torch.rand(B, H, A) - 0.5
+    observation = dataclasses.replace(make_observation(), hints=("move left",) * B)
+    actions = torch.rand(B, H, A) - 0.5
     mask = torch.ones(B, H, dtype=torch.bool)
 
     def gradients() -> dict[str, bool]:

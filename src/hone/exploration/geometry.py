@@ -29,9 +29,13 @@ def bounds(facts: Facts, thing: str) -> Bounds:
 
 
 def highest_on_the_way(
-    facts: Facts, start: Float64[np.ndarray, " 3"], end: Float64[np.ndarray, " 3"], without: str | None = None
+    facts: Facts,
+    start: Float64[np.ndarray, " 3"],
+    end: Float64[np.ndarray, " 3"],
+    near_m: float = CORRIDOR_M,
+    without: str | None = None,
 ) -> float:
-    """Height (m) of the highest shape whose box, seen from above, comes near the straight way from `start` to `end`.
+    """Height (m) of the highest shape whose box, seen from above, is within `near_m` of the way from `start` to `end`.
 
     The lower of the two ends where there is nothing.
     """
@@ -43,7 +47,7 @@ def highest_on_the_way(
         corners = _corners(facts.shapes[name], pose)
         low, high = corners.min(1), corners.max(1)
         outside = np.maximum(np.maximum(low[:, None, :2] - steps, steps - high[:, None, :2]), 0.0)
-        near = np.linalg.norm(outside, axis=2).min(1) < CORRIDOR_M
+        near = np.linalg.norm(outside, axis=2).min(1) < near_m
         highest = max(highest, float(high[near, 2].max(initial=-np.inf)))
     return highest
 

@@ -30,6 +30,10 @@ OPENING_M = 0.07
 WIDE_OPEN_M = 0.07
 OVER_M = 0.04
 """Between the fingertips, or what the hand holds, and what it passes over."""
+HAND_M = 0.03
+"""How far the grip site may go below what is around: the hand itself starts 4.5 cm above it."""
+NARROW_M = 0.03
+"""How far from a place something is still under it."""
 DEPTH_M = 0.025
 """How far below a thing's top it is taken."""
 LOWEST_M = 0.014
@@ -37,14 +41,18 @@ LOWEST_M = 0.014
 CENTRED_M = 0.008
 NEAR_M = 0.04
 LEVEL_M = 0.008
+STUCK_M = 0.025
+"""This near, the fingers close where the hand was told to come down and does not get there."""
+PATIENCE = 12
+"""Looks after which another approach is tried."""
 TURNED_RAD = 0.15
 RISE = np.array([0.0, 0.0, 0.06])
 FASTEST = 0.85
 """Largest mean action, in action units, that is asked for."""
 
-Approach = Literal["plain", "left", "right", "deeper", "higher"]
-APPROACHES: tuple[Approach, ...] = ("plain", "left", "right", "deeper", "higher")
-"""Hypotheses about how to take a thing: by its middle (or its left rim), its left or its right side, deeper, higher."""
+Approach = Literal["plain", "right", "left", "deeper", "higher"]
+APPROACHES: tuple[Approach, ...] = ("plain", "right", "left", "deeper", "higher")
+"""Hypotheses about how to take a thing: by its middle (or its left rim), its right or its left side, deeper, higher."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,8 @@ class Hinter(Protocol):
 class RuleHinter:
     """Compares the hand with the plan's first sub-goal that does not hold yet. Knows to pick and to place.
 
-    Where attempts at the task failed before, each episode draws one of the `APPROACHES` from its seed, and the next one
-    in the list each time its fingers closed on nothing.
+    Where attempts at the task failed before, each episode draws one of the `APPROACHES` from its seed. The next one in
+    the list follows each time its fingers closed on nothing, and after `PATIENCE` looks.
     """
 
     chunk_length: int = 8
@@ -94,8 +102,9 @@ class RuleHinter:
             return self._say(np.zeros(3), 0.0, closed=True, history=history)
         if facts.gripper_width_m < WIDE_OPEN_M:  # the fingers met nothing, or have just let go
             return self._say(RISE, 0.0, closed=False, history=history)
-        if aside < CENTRED_M and abs(turn) < TURNED_RAD:
-            if abs(offset[2]) < LEVEL_M:
+        stuck = _lowering(history) and float(np.linalg.norm(offset)) < STUCK_M
+        if stuck or (aside < CENTRED_M and abs(turn) < TURNED_RAD):
+            if stuck or abs(offset[2]) < LEVEL_M:
                 return self._say(np.zeros(3), 0.0, closed=True, history=history)
         elif aside < NEAR_M:
             offset[2] = max(offset[2], box.high[2] + OVER_M - facts.eef.position[2])
@@ -108,8 +117,9 @@ class RuleHinter:
         box, place = bounds(facts, step.thing), place_for(facts, step.thing, step.target)
         offset = place - facts.objects[step.thing].position
         if float(np.linalg.norm(offset[:2])) < 2 * CENTRED_M:
-            support = max(highest_on_the_way(facts, place, place, without=step.thing), float(place[2]))
-            offset[2] = support + 0.01 - box.low[2]
+            under = highest_on_the_way(facts, place, place, NARROW_M, without=step.thing)
+            around = highest_on_the_way(facts, place, place, without=step.thing)
+            offset[2] = max(under + 0.01 - box.low[2], around - HAND_M - facts.eef.position[2])
             if offset[2] > -LEVEL_M:
                 return self._say(np.zeros(3), 0.0, closed=False, history=history)
         else:
@@ -153,7 +163,7 @@ def next_step(facts: Facts, plan: Plan) -> Subgoal | None:
 
 def approach_of(history: History) -> Approach:
     """How to take the thing this time."""
-    missed = sum(hint is not None and OPEN_NOW in hint for hint in history.said)
+    missed = sum(hint is not None and OPEN_NOW in hint for hint in history.said) + len(history.said) // PATIENCE
     first = history.seed % len(APPROACHES) if history.failures else 0
     return APPROACHES[(first + missed) % len(APPROACHES)]
 
@@ -186,6 +196,11 @@ def _told(history: History) -> str | None:
     """What the last hint said of the gripper."""
     said = history.said[-1] if history.said else None
     return None if said is None else said.split(SEPARATOR)[-1]
+
+
+def _lowering(history: History) -> bool:
+    """Whether the last two hints were to come down."""
+    return len(history.said) > 1 and all(hint is not None and "lower" in hint for hint in history.said[-2:])
 
 
 def _in_hand(facts: Facts, thing: str, history: History) -> bool:
