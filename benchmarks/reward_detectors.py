@@ -45,7 +45,7 @@ REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 
 @dataclass(frozen=True)
 class Kind:
-    """How an episode is played: noise (action units), also where the expert may not be disturbed, and slips per step."""
+    """How an episode is played: noise (action units), where the expert may not be disturbed too, and slips a step."""
 
     episodes: int
     first_placement: int
