@@ -1,4 +1,4 @@
-"""What reward programs say of episodes whose outcome is known: do they rise along the expert's, and do they see success?
+"""What reward programs say of episodes whose outcome is known: do they rise with the expert, do they see success?
 
     python benchmarks/reward_detectors.py --suites libero_object libero_goal
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,9 @@ class Kind:
 
 KINDS = {
     "expert": Kind(2, 1500),
-    "disturbed": Kind(2, 1600, noise=0.3),
-    "clumsy": Kind(2, 1700, noise=0.15, everywhere=True, slips=0.01),
     "idle": Kind(1, 1800),
+    "clumsy": Kind(2, 1700, noise=0.15, everywhere=True, slips=0.01),
+    "disturbed": Kind(1, 1600, noise=0.3),
 }
 DETECTORS = {
     "exact": DetectorConfig(),
@@ -100,13 +101,12 @@ class Played:
 def main(config: Config) -> None:
     if not config.table:
         env = LiberoConfig(images=False, physics="fast", stop_at_success=False).build(1)
-        for index in range(10):
-            for suite in config.suites:
-                for kind in config.kinds:
-                    keys = {"suite": suite, "task": index, "kind": kind}
-                    if not finished(NAME, **keys):
-                        append_row(NAME, {**keys, **measure(env, tasks(suite)[index], kind)})
-                        print(keys, file=sys.stderr, flush=True)
+        for kind in config.kinds:
+            for index, suite in product(range(10), config.suites):
+                keys = {"suite": suite, "task": index, "kind": kind}
+                if not finished(NAME, **keys):
+                    append_row(NAME, {**keys, **measure(env, tasks(suite)[index], kind)})
+                    print(keys, file=sys.stderr, flush=True)
     print_tables(read_rows(RESULTS / f"{NAME}.jsonl"))
 
 

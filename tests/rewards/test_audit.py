@@ -64,5 +64,5 @@ def test_what_was_long_ago_is_not_warned_of(caplog):
 def test_rows_through_json():
     (row,) = rows(3, hacked=1)
     assert AuditRow.from_json(row.to_json()) == row
-    with pytest.raises(HoneError, match="threshold is 2.0"):
+    with pytest.raises(HoneError, match=r"threshold is 2\.0"):
         Audit(threshold=2.0)
