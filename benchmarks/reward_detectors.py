@@ -3,9 +3,8 @@
     python benchmarks/reward_detectors.py --suites libero_object libero_goal
 
 The grammar reads each task's instruction, the plan becomes a program, and the program scores episodes from sampled
-placements, looked at every eight control steps: the expert undisturbed, the expert disturbed by noise, a clumsy expert
-(noise also where it may not be, and a hand that opens now and then), and a robot that does nothing. The truth is
-LIBERO's success check at every control step; an episode goes on after it, since a hand that has not let go yet has
+placements, looked at every eight control steps: the expert undisturbed (clean), disturbed where it can bear it (noisy),
+disturbed everywhere with a hand that opens now and then (wild), and a robot that does nothing (idle). The truth is LIBERO's success check at every control step; an episode goes on after it, since a hand that has not let go yet has
 not delivered. `cut` is the program's claim where the episode ends at the first moment of truth, as in evaluation.
 
 One row per task and kind in results/reward_detectors.jsonl; it resumes. `--table` prints what is there.
@@ -39,7 +38,7 @@ from rows import RESULTS, append_row, finished
 
 NAME = "reward_detectors"
 LOOK = 8
-IDLE_STEPS = 48
+IDLE_STEPS = 24
 OPEN_STEPS = 8
 REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 
@@ -48,18 +47,17 @@ REST = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 class Kind:
     """How an episode is played: noise (action units), where the expert may not be disturbed too, and slips a step."""
 
-    episodes: int
-    first_placement: int
+    placement: int
     noise: float = 0.0
     everywhere: bool = False
     slips: float = 0.0
 
 
 KINDS = {
-    "expert": Kind(2, 1500),
-    "idle": Kind(1, 1800),
-    "clumsy": Kind(2, 1700, noise=0.15, everywhere=True, slips=0.01),
-    "disturbed": Kind(1, 1600, noise=0.3),
+    "clean": Kind(1500),
+    "wild": Kind(1600, noise=0.4, everywhere=True, slips=0.005),
+    "idle": Kind(1600),
+    "noisy": Kind(1700, noise=0.3),
 }
 DETECTORS = {
     "exact": DetectorConfig(),
@@ -111,34 +109,32 @@ def main(config: Config) -> None:
 
 
 def measure(env: LiberoEnvironment, task: Task, kind: str) -> dict[str, Any]:
-    episodes = []
-    for number in range(KINDS[kind].episodes):
-        played = play(env, task, KINDS[kind], kind, number)
-        program = from_plan(decompose(task.instruction, played.facts[0]), played.facts[0])
-        episodes.append(assess(program, played))
-    return {"milestones": len(program.milestones), "episodes": episodes}
+    played = play(env, task, kind)
+    return assess(from_plan(decompose(task.instruction, played.facts[0]), played.facts[0]), played)
 
 
-def play(env: LiberoEnvironment, task: Task, kind: Kind, name: str, number: int) -> Played:
-    placement = Placement("sampled", kind.first_placement + number)
-    seed = derive_seed(0, NAME, name, task.suite, task.name, number)
-    generator = numpy_generator(seed)
-    env.reset([0], [task], [placement])
+def play(env: LiberoEnvironment, task: Task, name: str) -> Played:
+    kind = KINDS[name]
+    generator = numpy_generator(0, name, task.suite, task.name, 0)
+    env.reset([0], [task], [Placement("sampled", kind.placement)])
     expert, noise, slipping, steps = Expert(), np.zeros(6), 0, 0
     facts = env.facts([0])[0]
     looks, at_truth = [facts], None
     while steps < (IDLE_STEPS if name == "idle" else env.config.cap(task.suite)):
-        action, freedom = REST.copy(), 0.0
+        action = REST
         if name != "idle":
             command = expert.act(facts)
             if command is None:
                 break
-            action, freedom = command.action.copy(), 1.0 if kind.everywhere else command.freedom
-        noise = correlated_noise(noise, kind.noise, generator)
-        action[:6] = np.clip(action[:6] + freedom * noise, -1.0, 1.0)
-        slipping = OPEN_STEPS if action[6] > 0 and generator.random() < kind.slips else max(slipping - 1, 0)
-        if slipping:
-            action[6] = -1.0
+            action = command.action.copy()
+            noise = correlated_noise(noise, kind.noise, generator)
+            freedom = 1.0 if kind.everywhere else command.freedom
+            action[:6] = np.clip(action[:6] + freedom * noise, -1.0, 1.0)
+            if kind.slips:
+                if not slipping and action[6] > 0 and generator.random() < kind.slips:
+                    slipping = OPEN_STEPS
+                if slipping:
+                    slipping, action[6] = slipping - 1, -1.0
         env.step([0], action.astype(np.float32)[None, None])
         steps += 1
         facts = env.facts([0])[0]
@@ -148,7 +144,7 @@ def play(env: LiberoEnvironment, task: Task, kind: Kind, name: str, number: int)
             looks.append(facts)
     if steps % LOOK:
         looks.append(facts)
-    return Played(Asked(task, seed), tuple(looks), at_truth, steps)
+    return Played(Asked(task, derive_seed(0, NAME, name, task.suite, task.name)), tuple(looks), at_truth, steps)
 
 
 def assess(program: RewardProgram, played: Played) -> dict[str, Any]:
@@ -161,7 +157,7 @@ def assess(program: RewardProgram, played: Played) -> dict[str, Any]:
         "totals": [score(program, played.facts[: end + 1]).total for end in range(len(played.facts))],
         "reached": list(exact.reached),
         "claimed": {name: scored.succeeded for name, scored in seen.items()},
-        "milestones_seen": {name: [look is not None for look in scored.reached] for name, scored in seen.items()},
+        "milestones": {name: [look is not None for look in scored.reached] for name, scored in seen.items()},
         "cut": None if played.at_truth is None else score(program, played.at_truth).succeeded,
     }
 
@@ -177,8 +173,8 @@ def print_tables(rows: Sequence[dict[str, Any]]) -> None:
     )
     print("|---|---|---|---|---|---|")
     for suite in dict.fromkeys(row["suite"] for row in rows):
-        expert = [e for row in rows if (row["suite"], row["kind"]) == (suite, "expert") for e in row["episodes"]]
-        idle = [e["total"] for row in rows if (row["suite"], row["kind"]) == (suite, "idle") for e in row["episodes"]]
+        expert = [row for row in rows if (row["suite"], row["kind"]) == (suite, "clean")]
+        idle = [row["total"] for row in rows if (row["suite"], row["kind"]) == (suite, "idle")]
         solved = [e for e in expert if e["truth"]]
         rising = sum(e["totals"] == sorted(e["totals"]) for e in expert)
         ended = sum(e["claimed"]["exact"] and e["total"] == 1.0 for e in solved)
@@ -189,7 +185,7 @@ def print_tables(rows: Sequence[dict[str, Any]]) -> None:
     print("\n| suite | detector | episodes | true | precision | recall | milestones: precision | recall |")
     print("|---|---|---|---|---|---|---|---|")
     for suite in dict.fromkeys(row["suite"] for row in rows):
-        moved = [e for row in rows if row["suite"] == suite and row["kind"] != "idle" for e in row["episodes"]]
+        moved = [row for row in rows if row["suite"] == suite and row["kind"] != "idle"]
         for detector in DETECTORS:
             final = quality([e["claimed"][detector] for e in moved], [e["truth"] for e in moved])
             every = _milestones(moved, detector)
@@ -201,8 +197,8 @@ def print_tables(rows: Sequence[dict[str, Any]]) -> None:
 
 def _milestones(episodes: Sequence[dict[str, Any]], detector: str) -> Quality:
     """All milestones of all episodes, a detector's verdicts beside those of the exact one."""
-    claimed = [seen for e in episodes for seen in e["milestones_seen"][detector]]
-    true = [seen for e in episodes for seen in e["milestones_seen"]["exact"]]
+    claimed = [seen for e in episodes for seen in e["milestones"][detector]]
+    true = [seen for e in episodes for seen in e["milestones"]["exact"]]
     return quality(claimed, true)
 
 

@@ -14,7 +14,6 @@ from witnessed import PLAN, TASK, Witnessed, expert_episode, planner
 
 from hone.envs.libero.facts import Facts, Pose
 from hone.language.llm import Client, LlmConfig
-from hone.language.plan import Refusal
 from hone.rewards import SynthesisConfig, SynthesizedReward
 from hone.rewards.judge import Judge, RuleJudge, build_judge
 from hone.rewards.llm_judge import LlmJudge, rewrite_schema
@@ -87,7 +86,7 @@ def test_rules_leave_well_alone():
 
 
 def test_rules_through_the_reward():
-    judged = SynthesizedReward(SynthesisConfig(judge="rules"), planner)
+    judged = SynthesizedReward(SynthesisConfig(judge="rules", judge_every=1), planner)
     judged.remember_successes(TASK, [GOOD])
     (revision,) = judged.update([Witnessed(BAD)] * 4)
     assert revision.accepted is not None
@@ -147,7 +146,7 @@ def test_a_model_is_told_what_is_wrong(tmp_path: Path):
 @pytest.mark.parametrize("move", [say("I would rather not say."), say({"rewrite": "perhaps"}), send(500, "{}")])
 def test_nonsense_and_dead_servers_leave_the_program(move, tmp_path: Path, caplog):
     with chat_server(move) as stub:
-        judged = SynthesizedReward(SynthesisConfig(), planner, llm(stub, tmp_path))
+        judged = SynthesizedReward(SynthesisConfig(judge_every=1), planner, llm(stub, tmp_path))
         program = judged.program(TASK, GOOD[0])
         with caplog.at_level(logging.WARNING):
             (revision,) = judged.update([Witnessed(BAD)])
@@ -171,7 +170,7 @@ def test_a_model_that_rewards_idling_is_refused(tmp_path: Path):
         }
     ]
     with chat_server(say(lazy)) as stub:
-        judged = SynthesizedReward(SynthesisConfig(), planner, llm(stub, tmp_path))
+        judged = SynthesizedReward(SynthesisConfig(judge_every=1), planner, llm(stub, tmp_path))
         judged.remember_successes(TASK, [GOOD])
         (revision,) = judged.update([Witnessed(BAD)])
     assert revision.accepted is None
@@ -195,5 +194,3 @@ def test_judges_by_name(tmp_path: Path):
     built = build_judge("llm", "tiny", "http://localhost:9/v1", tmp_path)
     assert built is not None
     assert built.source == "llm:tiny"
-    with pytest.raises(Refusal):
-        built(summary(BAD))
