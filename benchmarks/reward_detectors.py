@@ -3,9 +3,11 @@
     python benchmarks/reward_detectors.py --suites libero_object libero_goal
 
 The grammar reads each task's instruction, the plan becomes a program, and the program scores episodes from sampled
-placements, looked at every eight control steps: the expert undisturbed (clean), disturbed where it can bear it (noisy),
-disturbed everywhere with a hand that opens now and then (wild), and a robot that does nothing (idle). The truth is LIBERO's success check at every control step; an episode goes on after it, since a hand that has not let go yet has
-not delivered. `cut` is the program's claim where the episode ends at the first moment of truth, as in evaluation.
+placements, looked at every eight control steps: the expert undisturbed (clean), disturbed where it can bear it
+(noisy), disturbed everywhere with a hand that opens now and then (wild), and a robot that does nothing (idle). The
+truth is LIBERO's success check at every control step; an episode goes on after it, since a hand that has not let go
+yet has not delivered. `cut` is the program's claim where the episode ends at the first moment of truth, as in
+evaluation.
 
 One row per task and kind in results/reward_detectors.jsonl; it resumes. `--table` prints what is there.
 """

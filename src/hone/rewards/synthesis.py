@@ -4,7 +4,8 @@
 
 Agentic-VLA (arXiv:2605.22896) eq. 4 is the first term. Its weights vanish once all is mastered, and with them every
 difference between episodes; the second term keeps success worth more than any way of failing. The simulator's success
-flag is never read.
+flag is never read, and must not end the episodes either (`stop_at_success=False`): LIBERO's check may be true of a
+thing that is still in the hand, and what the program waits for would be cut off.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class AdaptiveReward(Protocol):
     def judge_all(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Verdict]: ...
 
     def update(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Revision]: ...
+
+    def remember_successes(self, task: Task, episodes: Sequence[Sequence[Facts]]) -> None: ...
 
     def state_dict(self) -> dict[str, Any]: ...
 
