@@ -23,7 +23,8 @@ def test_without_defect_they_are_exact():
 
 
 def test_noise_turns_verdicts_round_at_its_rate_and_is_the_same_each_time():
-    noisy, truth = Noisy(0.2, seed=3), sight(PROGRAM, BAD).done.any(axis=0)
+    sightings = sight(PROGRAM, BAD)
+    noisy, truth = Noisy(0.2, seed=3, inner=lambda program, trajectory: sightings), sightings.done.any(axis=0)
     turned = []
     for number in range(400):
         episode = Witnessed(BAD, Asked(number))
