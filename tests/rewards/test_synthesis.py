@@ -141,7 +141,7 @@ class RewardsIdling:
 
 @pytest.mark.parametrize(("judge", "reason"), [(Nonsense(), "no complete JSON"), (RewardsIdling(), "known failures")])
 def test_a_bad_rewrite_leaves_the_program_and_says_so(judge, reason, caplog):
-    synthesized = SynthesizedReward(SynthesisConfig(), planner, judge)
+    synthesized = SynthesizedReward(SynthesisConfig(judge_every=1), planner, judge)
     synthesized.remember_successes(TASK, [GOOD])
     program = synthesized.program(TASK, GOOD[0])
     with caplog.at_level(logging.WARNING):
@@ -161,7 +161,7 @@ class Reweighs:
 
 
 def test_a_good_rewrite_is_used_versioned_and_keeps_what_was_learned():
-    synthesized = SynthesizedReward(SynthesisConfig(), planner, Reweighs())
+    synthesized = SynthesizedReward(SynthesisConfig(judge_every=1), planner, Reweighs())
     (revision,) = synthesized.update([Witnessed(BAD), Witnessed(GOOD)])
     assert revision.accepted is not None
     assert synthesized.programs[TASK].version == 2
@@ -170,6 +170,13 @@ def test_a_good_rewrite_is_used_versioned_and_keeps_what_was_learned():
     weights = synthesized.weights(TASK)
     assert weights[0] / weights[1] == pytest.approx(2 * 0.9 / 0.95)
     json.dumps(revision.to_json(), allow_nan=False)
+
+
+def test_the_judge_reviews_every_few_rounds_also_after_a_resume():
+    first, second = (SynthesizedReward(SynthesisConfig(judge_every=2), planner, Reweighs()) for _ in range(2))
+    assert first.update([Witnessed(BAD)]) == []
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert len(second.update([Witnessed(BAD)])) == 1
 
 
 def test_detectors_are_chosen_by_config():

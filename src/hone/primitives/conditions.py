@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from hone.envs.libero.facts import Facts, Joint, Region
 from hone.errors import HoneError
 from hone.language.plan import Beside, Subgoal
-from hone.primitives.grasps import point_cloud
+from hone.primitives.grasps import corners, point_cloud
 
 ON_RADIUS_M = 0.03
 """LIBERO's: a thing is on another if they touch and their middles are this near, seen from above."""
@@ -95,8 +95,8 @@ def released(facts: Facts, thing: str) -> bool:
 def beside(facts: Facts, thing: str, place: Beside) -> Float64[np.ndarray, " 3"]:
     """Where the origin of `thing` has to be: a gap away from the anchor, on the level the thing stands on now."""
     anchor = {**facts.objects, **facts.fixtures}[place.anchor]
-    own = point_cloud(facts.shapes[thing], facts.objects[thing]) - facts.objects[thing].position
-    other = point_cloud(facts.shapes[place.anchor], anchor)
+    own = corners(facts.shapes[thing], facts.objects[thing]) - facts.objects[thing].position
+    other = corners(facts.shapes[place.anchor], anchor)
     way = np.array(SIDES[place.side])
     edge = float(((other[:, :2] - anchor.position[:2]) @ way).max())
     back = float((own[:, :2] @ -way).max())

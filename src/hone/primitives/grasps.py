@@ -92,6 +92,11 @@ def point_cloud(boxes: Sequence[Box], pose: Pose, spacing: float = 0.006) -> Poi
     return np.concatenate(clouds) @ pose.rotation.T + pose.position
 
 
+def corners(boxes: Sequence[Box], pose: Pose) -> Points:
+    """Corners of each box in the world frame: enough for how far a thing extends."""
+    return point_cloud(boxes, pose, spacing=np.inf)
+
+
 def skyline(points: Points, cell: float = 0.01) -> Points:
     """The highest point of every `cell` of a cloud, seen from above."""
     columns = np.round(points[:, :2] / cell).astype(int)

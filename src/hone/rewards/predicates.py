@@ -18,7 +18,7 @@ from jaxtyping import Float64
 from hone.envs.libero.facts import Box, Facts, Joint, Pose
 from hone.language.plan import Beside, Side
 from hone.primitives import conditions
-from hone.primitives.grasps import point_cloud
+from hone.primitives.grasps import corners
 from hone.rewards.terms import Term, Word
 
 FINGERS_OPEN_M = 0.08
@@ -194,7 +194,7 @@ def rise(facts: Facts, start: Facts, thing: str, by_m: float) -> float:
 
 def rise_over(facts: Facts, start: Facts, thing: str, place: str, by_m: float) -> float:
     """How far the lowest point of `thing` is from `by_m` above the top of `place`."""
-    lowest = point_cloud(facts.shapes[thing], facts.objects[thing], COARSE_M)[:, 2].min()
+    lowest = corners(facts.shapes[thing], facts.objects[thing])[:, 2].min()
     return max(_top(facts, place) + by_m - float(lowest), 0.0)
 
 
@@ -259,9 +259,6 @@ DISTANCES: dict[str, Word] = {
 
 # ------------------------------------------------------------------------------------------------------------ geometry
 
-COARSE_M = 0.03
-"""Spacing of the points that stand for a thing's shapes; their corners are always among them."""
-
 
 def surface_distance(boxes: Iterable[Box], pose: Pose, point: Point) -> float:
     """Distance (m) from a world point to the nearest of the boxes of a thing at `pose`; 0 inside."""
@@ -278,7 +275,7 @@ def _top(facts: Facts, place: str) -> float:
     """Height of the top of a thing, or of what a region is part of."""
     solid = facts.regions[place].parent if place in facts.regions else place
     assert solid is not None, "a place that is part of nothing is not in the vocabulary"
-    return float(point_cloud(facts.shapes[solid], _place(facts, solid), COARSE_M)[:, 2].max())
+    return float(corners(facts.shapes[solid], _place(facts, solid))[:, 2].max())
 
 
 def _place(facts: Facts, place: str) -> Pose:

@@ -4,7 +4,8 @@
 
 Agentic-VLA (arXiv:2605.22896) eq. 4 is the first term. Its weights vanish once all is mastered, and with them every
 difference between episodes; the second term keeps success worth more than any way of failing. The simulator's success
-flag is never read.
+flag is never read, and must not end the episodes either (`stop_at_success=False`): LIBERO's check may be true of a
+thing that is still in the hand, and what the program waits for would be cut off.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class SynthesisConfig:
     terminal: float = 0.5
     """Share of the reward that only success gives."""
     judge: Literal["none", "rules", "llm"] = "none"
-    """Who may rewrite the programs after each round."""
+    """Who reviews the programs and may rewrite them."""
+    judge_every: int = 5
+    """Rounds between two reviews."""
     detector: DetectorConfig = field(default_factory=DetectorConfig)
     """Who says what was reached; the defective ones are for ablations."""
     model: str = ""
@@ -61,6 +64,8 @@ class SynthesisConfig:
                 raise HoneError(f"synthesis.{name} is {getattr(self, name)}; expected 0 to 1.")
         if self.weights == "adaptive" and self.floor == 0.0:
             raise HoneError("synthesis.floor is 0, so the weights of a mastered task would all vanish; use e.g. 0.1.")
+        if self.judge_every < 1:
+            raise HoneError(f"synthesis.judge_every is {self.judge_every}; expected at least 1 round.")
         if self.judge == "llm" and not self.model:
             raise HoneError("judge 'llm' needs the name of a model (synthesis.model), and a server that offers it.")
 
@@ -89,6 +94,8 @@ class AdaptiveReward(Protocol):
 
     def update(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Revision]: ...
 
+    def remember_successes(self, task: Task, episodes: Sequence[Sequence[Facts]]) -> None: ...
+
     def state_dict(self) -> dict[str, Any]: ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
@@ -107,6 +114,7 @@ class SynthesizedReward:
             self.config.judge, self.config.model, self.config.base_url, self.config.transcript
         )
         self._detector = self.config.detector.build()
+        self._rounds = 0
         self.programs: dict[Task, RewardProgram] = {}
         self._competence: dict[Task, Weights] = {}
         self._known_good: dict[Task, tuple[tuple[Facts, ...], ...]] = {}
@@ -135,11 +143,12 @@ class SynthesizedReward:
         """After a round: new weights, and the rewrites that the judge proposed, those refused included."""
         verdicts = self.judge_all(trajectories)
         revisions: list[Revision] = []
+        self._rounds += 1
         for task in sorted({trajectory.request.task for trajectory in trajectories}):
             rows = [row for row, trajectory in enumerate(trajectories) if trajectory.request.task == task]
             scored = [verdicts[row].scored for row in rows]
             self._competence[task] = updated_competence(self._competence[task], scored, self.config.alpha)
-            if self._judge is not None:
+            if self._judge is not None and self._rounds % self.config.judge_every == 0:
                 facts = [trajectories[row].facts for row in rows]
                 revisions += self._review(task, facts, scored)
         return revisions
@@ -170,13 +179,14 @@ class SynthesizedReward:
             _key(task): {"program": program.to_json(), "competence": self._competence[task].tolist()}
             for task, program in self.programs.items()
         }
-        return {"tasks": {**self._waiting, **met}}
+        return {"rounds": self._rounds, "tasks": {**self._waiting, **met}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Programs are read when their task is met again. `HoneError` where one is damaged."""
         for key, kept in state["tasks"].items():
             if len(RewardProgram.from_json(kept["program"])) != len(kept["competence"]):
                 raise HoneError(f"the checkpoint's reward program of '{key}' does not fit its weights; start anew.")
+        self._rounds = int(state["rounds"])
         self.programs, self._competence, self._waiting = {}, {}, dict(state["tasks"])
 
     def _review(self, task: Task, facts: Sequence[tuple[Facts, ...]], scored: Sequence[Scored]) -> list[Revision]:
