@@ -66,7 +66,7 @@ def _lasts(subgoal: Subgoal, later: Sequence[Subgoal]) -> bool:
     """Nothing that comes later undoes it: moves the thing again, or shuts what was opened."""
     if subgoal.verb in _UNDONE_BY:
         return not any(s.verb == _UNDONE_BY[subgoal.verb] and s.thing == subgoal.thing for s in later)
-    return not any(s.thing == subgoal.thing and (s.verb == "push" or s.verb.startswith("p")) for s in later)
+    return all(s.thing != subgoal.thing for s in later)
 
 
 def _milestones(subgoal: Subgoal, step: int, lasting: bool) -> list[Milestone]:
