@@ -54,7 +54,9 @@ class BrickEnvironment:
                 self.steps[slot] += 1
         n = len(slots)
         capped = np.array([self.steps[slot] >= self.cap for slot in slots])
-        return StepResult(np.full(n, chunks.shape[1], np.int32), np.zeros(n, bool), capped, np.zeros(n, bool))
+        return StepResult(
+            np.full(n, chunks.shape[1], np.int32), np.zeros(n, bool), np.zeros(n, bool), capped, np.zeros(n, bool)
+        )
 
     def observe(self, slots: Sequence[int]) -> Observation:
         proprio = np.zeros((len(slots), 8), np.float32)

@@ -33,7 +33,7 @@ class Lamp:
     def reset(self, slots, tasks, placements):
         self._closed[slots] = self._steps[slots] = 0
 
-    def step(self, slots, chunks) -> StepResult:
+    def step(self, slots, chunks, *, stop_at_success=None) -> StepResult:
         taken = np.zeros(len(slots), np.int32)
         for row, slot in enumerate(slots):
             for action in chunks[row]:
@@ -43,7 +43,7 @@ class Lamp:
                 self._steps[slot] += 1
                 self._closed[slot] = self._closed[slot] + 1 if action[6] > 0 else 0
         won = self._closed[slots] == self._needed
-        return StepResult(taken, won, (self._steps[slots] == self._cap) & ~won, np.zeros(len(slots), bool))
+        return StepResult(taken, won, won, (self._steps[slots] == self._cap) & ~won, np.zeros(len(slots), bool))
 
     def observe(self, slots) -> Observation:
         images = np.zeros((len(slots), 2, 8, 8, 3), np.uint8)

@@ -103,7 +103,7 @@ def test_a_damaged_entry_is_refused_once_and_the_others_are_read(tmp_path: Path,
         content = bytearray(safetensors.torch.save({"embedding": torch.zeros(2)}))
     path.write_bytes(content)
     reader = EntryStore(tmp_path)
-    sound: list[str] = []
+    sound: list[list[str]] = []
     with caplog.at_level(logging.WARNING):
         sound = [[found.task for found in reader.entries() if reader.delta(found) is not None] for _ in range(2)]
     assert sound == [["good"], ["good"]]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +14,7 @@ from hone.policies.base import Features
 from hone.policies.small import SmallPolicyConfig
 from hone.specs import SpecMismatchError
 from hone.training.rollout import EpisodeRequest, rollout
-from hone.types import Observation, Placement
+from hone.types import Observation, Placement, Task
 
 
 def requests(count: int, placement: int = 0, **more) -> list[EpisodeRequest]:
@@ -35,11 +38,24 @@ def test_a_policy_too_slow_for_the_cap_fails():
     assert [(t.status, t.steps) for t in trajectories] == [("failure", CAP)] * 2
 
 
-def test_a_witnessed_trajectory_has_the_facts_of_every_look_and_of_the_end():
-    (trajectory,) = rollout(ToyConfig().build(2), forward_policy(speed=0.5), requests(1, greedy=True), witness=True)
-    assert trajectory.facts == (0.0, 2.0, 3.0)
-    (blind,) = rollout(ToyConfig().build(2), forward_policy(speed=0.5), requests(1, greedy=True))
-    assert blind.facts == ()
+@dataclass(frozen=True)
+class Until:
+    """A witness that is content at some position."""
+
+    position: float
+
+    def finished(self, task: Task, facts: Sequence[float]) -> bool:
+        return facts[-1] >= self.position
+
+
+def test_a_witness_ends_the_episode_and_the_simulators_success_does_not():
+    env, policy = ToyConfig().build(2), forward_policy(speed=0.5)
+    (long,) = rollout(env, policy, requests(1, greedy=True), witness=Until(5.0))
+    assert (long.facts, long.success, long.steps) == ((0.0, 2.0, 4.0, 6.0), True, CAP)
+    (short,) = rollout(env, policy, requests(1, greedy=True), witness=Until(2.0))
+    assert (short.facts, short.success, short.decisions) == ((0.0, 2.0), False, 1)
+    (blind,) = rollout(env, policy, requests(1, greedy=True))
+    assert (blind.facts, blind.success, blind.steps) == ((), True, 6)
 
 
 def test_divergence_is_tried_again_and_then_the_policys_failure():

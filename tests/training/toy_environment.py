@@ -56,7 +56,7 @@ class ToyEnvironment:
             self._steps[slot] = 0
             self._task[slot], self._placement[slot] = task, placement
 
-    def step(self, slots: Sequence[int], chunks: np.ndarray) -> StepResult:
+    def step(self, slots: Sequence[int], chunks: np.ndarray, *, stop_at_success: bool | None = None) -> StepResult:
         taken, reached = np.zeros(len(slots), np.int32), np.zeros(len(slots), bool)
         for row, slot in enumerate(slots):
             self._maybe("crash", "kill", "stop", slot=slot)
@@ -68,10 +68,13 @@ class ToyEnvironment:
                 taken[row] += 1
                 if self._position[slot] >= GOAL:
                     reached[row] = True
-                    break
+                    if stop_at_success is not False:
+                        break
         diverged = np.array([self._placement[slot].index == 99 for slot in slots])
-        truncated = (self._steps[list(slots)] == CAP) & ~reached & ~diverged
-        return StepResult(taken, reached & ~diverged, truncated, diverged)
+        reached &= ~diverged
+        terminated = reached if stop_at_success is not False else np.zeros(len(slots), bool)
+        truncated = (self._steps[list(slots)] == CAP) & ~terminated & ~diverged
+        return StepResult(taken, reached, terminated, truncated, diverged)
 
     def observe(self, slots: Sequence[int]) -> Observation:
         for slot in slots:

@@ -20,12 +20,14 @@ Snapshot = Any
 class StepResult:
     """What happened in the `n` slots of one `step` call.
 
-    `steps` counts the control steps really taken (a slot stops at success, at its step cap, or when it diverges).
-    `terminated`: the task's success condition became true. `truncated`: the step cap was reached without success.
-    `diverged`: the simulation produced numbers that are not finite, or was given such actions.
+    `steps` counts the control steps really taken: a slot stops at its step cap, when it diverges, and at success unless
+    it is told to go on. `succeeded`: the task's success condition was true after one of these steps. `terminated`: it
+    was, and ended the episode. `truncated`: the step cap was reached. `diverged`: the simulation produced numbers that
+    are not finite, or was given such actions.
     """
 
     steps: Int32[np.ndarray, " n"]
+    succeeded: Bool[np.ndarray, " n"]
     terminated: Bool[np.ndarray, " n"]
     truncated: Bool[np.ndarray, " n"]
     diverged: Bool[np.ndarray, " n"]
@@ -46,8 +48,11 @@ class Environment(Protocol):
         """Start an episode in each slot, ready for the policy's first look (waiting steps already taken)."""
         ...
 
-    def step(self, slots: Sequence[int], chunks: Float32[np.ndarray, "n H A"]) -> StepResult:
-        """Run up to H control steps in each slot without returning to Python."""
+    def step(
+        self, slots: Sequence[int], chunks: Float32[np.ndarray, "n H A"], *, stop_at_success: bool | None = None
+    ) -> StepResult:
+        """Run up to H control steps in each slot without returning to Python; at success it stops, or goes on, as said
+        or, where nothing is said, as the environment was built."""
         ...
 
     def observe(self, slots: Sequence[int]) -> Observation:

@@ -90,6 +90,8 @@ class Verdict:
 class AdaptiveReward(Protocol):
     """A reward that needs the facts of every look, and changes from round to round."""
 
+    programs: dict[Task, RewardProgram]
+
     def judge_all(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Verdict]: ...
 
     def update(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Revision]: ...

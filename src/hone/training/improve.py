@@ -40,6 +40,7 @@ from hone.policies.small import SmallPolicyConfig
 from hone.primitives.expert import Manner
 from hone.rewards import AdaptiveReward, SynthesisConfig, build_reward
 from hone.rewards.audit import Audit, AuditRow
+from hone.rewards.claims import Claims
 from hone.seeding import derive_seed, torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest, save_checkpoint
@@ -276,7 +277,7 @@ def _train(
             trajectories = pool.collect(
                 requests,
                 keep="observations" if config.train_encoder else "features",
-                witness=synthesized is not None,
+                witness=None if synthesized is None else Claims(synthesized.programs),
                 guidance=guidance,
             )
             valid = [t for t in trajectories if t.status != "error"]

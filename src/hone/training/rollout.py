@@ -59,8 +59,8 @@ class Trajectory:
     """What a finished episode leaves behind; the per-decision parts are kept only where training asks for them.
 
     `executed [D]` counts the control steps run of each decision's chunk.
-    `facts`, where asked for, is the truth about the scene at each of the `D` looks and after the last step (privileged:
-    for rewards and hints, never for an image policy).
+    `facts` of a witnessed episode is the truth about the scene at each of the `D` looks and after the last step
+    (privileged: for rewards and hints, never for an image policy).
     `held`: the success condition was still true after the release test (`None` where it was not asked for).
     `report`: what the policy's state says of the episode, where it is `Reporting`.
     `hints`: what a hinted episode was told at each decision ("": nothing); empty where it was plain.
@@ -106,6 +106,15 @@ class Guidance(Protocol):
         ...
 
 
+@runtime_checkable
+class Witness(Protocol):
+    """Who watches episodes for a reward and says when one is over; picklable."""
+
+    def finished(self, task: Task, facts: Sequence[Any]) -> bool:
+        """Whether nothing is left to do, given the facts of every look so far."""
+        ...
+
+
 @dataclass
 class _Running:
     """An episode in progress."""
@@ -120,6 +129,7 @@ class _Running:
     candidates: list[Candidate] = field(default_factory=list)
     log_probs: list[torch.Tensor] = field(default_factory=list)
     facts: list[Any] = field(default_factory=list)
+    succeeded: bool = False
 
 
 def rollout(
@@ -128,18 +138,18 @@ def rollout(
     requests: Sequence[EpisodeRequest],
     *,
     keep: Keep = "nothing",
-    witness: bool = False,
+    witness: Witness | None = None,
     hold: Callable[[list[int]], Sequence[bool]] | None = None,
     guidance: Guidance | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Trajectory]:
     """Run every request and yield each trajectory as its episode ends.
 
-    `keep` says what is stored for a policy gradient, beside samples and log-probabilities. With `witness` a trajectory
-    has the facts at every look, and after its last step. `hold(slots)` is called
-    where an episode succeeded and says whether success outlasts a release. A diverged simulation is run once more under
-    the same seed; if it diverges again the policy drove it there and the episode is a failure. `guidance` says at every
-    look what the policy is told beside the instruction.
+    `keep` says what is stored for a policy gradient, beside samples and log-probabilities. A `witness` ends an episode
+    when it takes it for finished, and the simulator's success does not; each trajectory then has its facts.
+    `hold(slots)` is called where an episode succeeded and says whether success outlasts a release. A diverged
+    simulation is run once more under the same seed; if it diverges again the policy drove it there and the episode is a
+    failure. `guidance` says at every look what the policy is told beside the instruction.
     `on_progress` hears of every reset, look, decision and chunk before it begins.
     """
 
@@ -150,6 +160,11 @@ def rollout(
     def see(slots: list[int]) -> None:
         for slot, facts in zip(slots, env.facts(slots), strict=True):
             running[slot].facts.append(facts)
+
+    def finish(slot: int, held: bool | None = None, fault: str | None = None) -> Trajectory:
+        state = states.pop(slot)
+        report = state.report() if isinstance(state, Reporting) else None
+        return _finish(running.pop(slot), held, fault, report)
 
     check_compatible(policy.spec, env.spec)
     waiting = deque(requests)
@@ -166,12 +181,16 @@ def rollout(
                 begin("reset")
                 env.reset([slot], [request.task], [request.placement])
 
+        if witness is not None:
+            see(sorted(running))
+            for slot in [s for s in running if witness.finished(running[s].request.task, running[s].facts)]:
+                yield finish(slot)
+            if not running:
+                continue
         slots = sorted(running)
         episodes = [running[slot] for slot in slots]
         begin("look")
         observation = _instructed(env.observe(slots), [e.request for e in episodes])
-        if witness:
-            see(slots)
         if guidance is not None:
             observation = replace(observation, hints=_hints(env, slots, episodes))
         begin("decide")
@@ -187,26 +206,23 @@ def rollout(
                 episode.log_probs.append(log_prob[here])
 
         begin("step")
-        result = env.step(slots, candidate.chunk.numpy().astype(np.float32))
+        chunks = candidate.chunk.numpy().astype(np.float32)
+        result = env.step(slots, chunks, stop_at_success=None if witness is None else False)
         for row, slot in enumerate(slots):
             running[slot].steps += int(result.steps[row])
             running[slot].executed.append(int(result.steps[row]))
+            running[slot].succeeded |= bool(result.succeeded[row])
         succeeded = [slot for row, slot in enumerate(slots) if result.terminated[row]]
-        if witness:
+        if witness is not None:
             see([slot for row, slot in enumerate(slots) if result.done[row]])
         held = dict(zip(succeeded, hold(succeeded), strict=True)) if hold is not None and succeeded else {}
         for row, slot in enumerate(slots):
             if not result.done[row]:
                 continue
-            episode = running.pop(slot)
-            if result.diverged[row] and episode.request.attempt == 0:
-                waiting.append(replace(episode.request, attempt=1))
+            if result.diverged[row] and running[slot].request.attempt == 0:
+                waiting.append(replace(running.pop(slot).request, attempt=1))
                 continue
-            status: Status = "success" if result.terminated[row] else "failure"
-            fault = "simulation diverged" if result.diverged[row] else None
-            state = states.pop(slot)
-            report = state.report() if isinstance(state, Reporting) else None
-            yield replace(_finish(episode, status, held.get(slot), fault), report=report)
+            yield finish(slot, held.get(slot), "simulation diverged" if result.diverged[row] else None)
 
 
 def join_inputs(parts: Sequence[Any]) -> Features | Observation:
@@ -246,23 +262,19 @@ def _hints(env: Environment, slots: list[int], episodes: list[_Running]) -> tupl
     return tuple(hints)
 
 
-def _finish(episode: _Running, status: Status, held: bool | None, fault: str | None) -> Trajectory:
-    executed = np.array(episode.executed, np.int32)
-    facts = tuple(episode.facts)
-    if not episode.inputs:
-        return Trajectory(episode.request, status, episode.steps, executed, facts=facts, held=held, fault=fault)
-        hints = tuple(episode.hints)
-        return Trajectory(episode.request, status, episode.steps, executed, held=held, fault=fault, hints=hints)
+def _finish(episode: _Running, held: bool | None, fault: str | None, report: dict[str, Any] | None) -> Trajectory:
+    kept = bool(episode.inputs)
     return Trajectory(
         request=episode.request,
-        status=status,
+        status="success" if episode.succeeded and fault is None else "failure",
         steps=episode.steps,
-        executed=executed,
-        inputs=join_inputs(episode.inputs),
-        candidate=Candidate.cat(episode.candidates),
-        log_prob=torch.cat(episode.log_probs),
-        facts=facts,
+        executed=np.array(episode.executed, np.int32),
+        inputs=join_inputs(episode.inputs) if kept else None,
+        candidate=Candidate.cat(episode.candidates) if kept else None,
+        log_prob=torch.cat(episode.log_probs) if kept else None,
+        facts=tuple(episode.facts),
         held=held,
         fault=fault,
+        report=report,
         hints=tuple(episode.hints),
     )

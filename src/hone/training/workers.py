@@ -36,7 +36,7 @@ import torch
 from hone.envs.base import Environment
 from hone.errors import HoneError
 from hone.policies.base import Policy
-from hone.training.rollout import EpisodeRequest, Guidance, Keep, Progress, Trajectory, rollout
+from hone.training.rollout import EpisodeRequest, Guidance, Keep, Progress, Trajectory, Witness, rollout
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class RolloutPool:
         requests: Sequence[EpisodeRequest],
         *,
         keep: Keep = "nothing",
-        witness: bool = False,
+        witness: Witness | None = None,
         hold_steps: int = 0,
         guidance: Guidance | None = None,
         on_episode: Callable[[Trajectory], None] | None = None,
@@ -256,7 +256,7 @@ def _run(
     policy: Policy,
     requests: Sequence[EpisodeRequest],
     keep: Keep,
-    witness: bool,
+    witness: Witness | None,
     hold_steps: int,
     guidance: Guidance | None,
     on_progress: Callable[[Progress], None] | None = None,

@@ -176,7 +176,9 @@ class LiberoEnvironment:
             if len(self._starts) > KEPT_STARTS:
                 self._starts.popitem(last=False)
 
-    def step(self, slots: Sequence[int], chunks: Float32[np.ndarray, "n H A"]) -> StepResult:
+    def step(
+        self, slots: Sequence[int], chunks: Float32[np.ndarray, "n H A"], *, stop_at_success: bool | None = None
+    ) -> StepResult:
         """Run the chunks. A slot that already ended takes no more steps.
 
         A chunk with numbers that are not finite is not executed: its slot counts as diverged, the others go on. What
@@ -187,7 +189,8 @@ class LiberoEnvironment:
         caps = np.array([self._steps(i) if i in self._ended else self._cap(i) for i in slots])
         before = np.array([self._steps(index) for index in slots])
         limits = np.where(senseless, 0, np.maximum(caps - before, 0))
-        result = self._stepper.step(running, chunks, limits, self.config.stop_at_success)
+        stop = self.config.stop_at_success if stop_at_success is None else stop_at_success
+        result = self._stepper.step(running, chunks, limits, stop)
         result = result._replace(diverged=result.diverged | senseless)
         for row, index in enumerate(slots):
             # With the first of the actions that could not be executed: an incident ends with what went wrong.
@@ -197,10 +200,12 @@ class LiberoEnvironment:
                 path = self._incident(index).save()
                 log.warning("slot %d %s after %d steps; written to %s", index, what, self._steps(index), path)
         after = before + result.steps
-        terminated = result.success & ~result.diverged if self.config.stop_at_success else np.zeros(len(slots), bool)
+        succeeded = result.success & ~result.diverged
+        terminated = succeeded if stop else np.zeros(len(slots), bool)
         self._ended |= {index for row, index in enumerate(slots) if terminated[row] or result.diverged[row]}
         return StepResult(
             steps=result.steps,
+            succeeded=succeeded,
             terminated=terminated,
             truncated=(after >= caps) & ~terminated & ~result.diverged,
             diverged=result.diverged,
