@@ -35,21 +35,23 @@ typedef struct {
     Lanes x[MAX_SAMPLES / LANES], y[MAX_SAMPLES / LANES];
 } Samples;
 
+// The corners of a geom's triangles, one per vertex of its mesh. q = 0: nearer than `near`; q = -1: behind the eye.
 typedef struct {
-    float x, y, q;  // q = 0: nearer than `near`; q = -1: behind the eye
-} Corner;
+    float *restrict x, *restrict y, *restrict q;
+} Corners;
 
 typedef enum { HIDDEN, POSSIBLE, CERTAIN } Fate;
 
-static void project(const Geom *geom, const Picture *picture, const float *vertices, Corner *corners) {
+static void project(const Geom *geom, float near, const float *restrict vertices, Corners corners) {
     const float *m = geom->window;
-    const float *v = vertices + 3 * (int64_t)geom->first_vertex;
-    for (int i = 0; i < geom->vertex_count; i++, v += 3) {
-        const float w = m[8] * v[0] + m[9] * v[1] + m[10] * v[2] + m[11];
-        const float q = 1.0f / w;
-        corners[i].x = (m[0] * v[0] + m[1] * v[1] + m[2] * v[2] + m[3]) * q;
-        corners[i].y = (m[4] * v[0] + m[5] * v[1] + m[6] * v[2] + m[7]) * q;
-        corners[i].q = w > picture->near ? q : w > 0.0f ? 0.0f : -1.0f;
+    const float *restrict v = vertices + 3 * (int64_t)geom->first_vertex;
+    for (int i = 0; i < geom->vertex_count; i++) {
+        const float vx = v[3 * i], vy = v[3 * i + 1], vz = v[3 * i + 2];
+        const float w = m[8] * vx + m[9] * vy + m[10] * vz + m[11];
+        const float q = 1.0f / w, behind = w > 0.0f ? 0.0f : -1.0f;
+        corners.x[i] = (m[0] * vx + m[1] * vy + m[2] * vz + m[3]) * q;
+        corners.y[i] = (m[4] * vx + m[5] * vy + m[6] * vz + m[7]) * q;
+        corners.q[i] = w > near ? q : behind;
     }
 }
 
@@ -80,15 +82,17 @@ static inline int holds_sample(const Samples *samples, float left, float right, 
 
 // With `mark`, notes the depth of what the triangle surely covers. Returns what can be said of the triangle: HIDDEN,
 // whatever the rasteriser's rounding; CERTAIN to be kept; or POSSIBLE: what stands before it decides.
-static Fate cover(const Corner *a, const Corner *b, const Corner *c, const Geom *geom, const Picture *picture,
+static Fate cover(const int32_t *face, Corners corners, const Geom *geom, const Picture *picture,
                   const Samples *samples, int mark) {
-    if (a->q <= 0.0f || b->q <= 0.0f || c->q <= 0.0f)
-        return a->q < 0.0f && b->q < 0.0f && c->q < 0.0f ? HIDDEN : CERTAIN;
-    const float left = least3(a->x, b->x, c->x) - MARGIN, right = most3(a->x, b->x, c->x) + MARGIN;
-    const float low = least3(a->y, b->y, c->y) - MARGIN, high = most3(a->y, b->y, c->y) + MARGIN;
+    const float ax = corners.x[face[0]], ay = corners.y[face[0]], aq = corners.q[face[0]];
+    const float bx = corners.x[face[1]], by = corners.y[face[1]], bq = corners.q[face[1]];
+    const float cx = corners.x[face[2]], cy = corners.y[face[2]], cq = corners.q[face[2]];
+    if (least3(aq, bq, cq) <= 0.0f) return most3(aq, bq, cq) < 0.0f ? HIDDEN : CERTAIN;
+    const float left = least3(ax, bx, cx) - MARGIN, right = most3(ax, bx, cx) + MARGIN;
+    const float low = least3(ay, by, cy) - MARGIN, high = most3(ay, by, cy) + MARGIN;
     const float side = (float)picture->size;
     const int outside = (right < 0.0f) | (high < 0.0f) | (left > side) | (low > side);
-    const float ux = b->x - a->x, uy = b->y - a->y, vx = c->x - a->x, vy = c->y - a->y;
+    const float ux = bx - ax, uy = by - ay, vx = cx - ax, vy = cy - ay;
     const float area = ux * vy - uy * vx, facing = geom->winding * area;
     const float extent = (right - left) + (high - low);
     const int turned_away = facing < -2.0f * MARGIN * extent;
@@ -96,16 +100,16 @@ static Fate cover(const Corner *a, const Corner *b, const Corner *c, const Geom 
 
     // Signed distances from the three edges, times the edges' lengths: positive inside.
     const float turn = area < 0.0f ? -1.0f : 1.0f;
-    const float wx = c->x - b->x, wy = c->y - b->y;
+    const float wx = vx - ux, wy = vy - uy;
     const float slack_u = MARGIN * (fabsf(ux) + fabsf(uy)), slack_v = MARGIN * (fabsf(vx) + fabsf(vy)),
                 slack_w = MARGIN * (fabsf(wx) + fabsf(wy));
 
     // Depth is compared only where it is well determined: not on slivers, nor on what may be clipped.
     const int measurable = geom->occludes && facing > 4.0f * MARGIN * extent && left >= 0.0f && low >= 0.0f &&
-                           right <= side && high <= side && least3(a->q, b->q, c->q) * picture->far > 1.0f;
-    const float qx = measurable ? ((b->q - a->q) * vy - (c->q - a->q) * uy) / area : 0.0f;
-    const float qy = measurable ? ((c->q - a->q) * ux - (b->q - a->q) * vx) / area : 0.0f;
-    const float slack_q = MARGIN * (fabsf(qx) + fabsf(qy)) + DEPTH_MARGIN * most3(a->q, b->q, c->q);
+                           right <= side && high <= side && least3(aq, bq, cq) * picture->far > 1.0f;
+    const float qx = measurable ? ((bq - aq) * vy - (cq - aq) * uy) / area : 0.0f;
+    const float qy = measurable ? ((cq - aq) * ux - (bq - aq) * vx) / area : 0.0f;
+    const float slack_q = MARGIN * (fabsf(qx) + fabsf(qy)) + DEPTH_MARGIN * most3(aq, bq, cq);
 
     Fate fate = HIDDEN;
     for (int s = 0; s < picture->sample_count; s++) {
@@ -116,12 +120,12 @@ static Fate cover(const Corner *a, const Corner *b, const Corner *c, const Geom 
         for (int row = first_row; row <= last_row; row++) {
             float *depth = picture->depth + ((int64_t)s * picture->size + row) * picture->size;
             for (int column = first_column; column <= last_column; column++) {
-                const float x = column + sx - a->x, y = row + sy - a->y;
+                const float x = column + sx - ax, y = row + sy - ay;
                 const float inside_u = turn * (ux * y - uy * x), inside_v = turn * (vy * x - vx * y);
                 const float inside_w = turn * (wx * (y - uy) - wy * (x - ux));
                 if (inside_u < -slack_u || inside_v < -slack_v || inside_w < -slack_w) continue;
                 if (!measurable) return CERTAIN;
-                const float q = a->q + qx * x + qy * y;
+                const float q = aq + qx * x + qy * y;
                 if (q + slack_q < depth[column]) continue;
                 fate = POSSIBLE;
                 if (mark && inside_u > slack_u && inside_v > slack_v && inside_w > slack_w)
@@ -130,6 +134,10 @@ static Fate cover(const Corner *a, const Corner *b, const Corner *c, const Geom 
         }
     }
     return fate;
+}
+
+static Corners after(Corners corners, int count) {
+    return (Corners){corners.x + count, corners.y + count, corners.q + count};
 }
 
 // The last samples fill what is left of the lanes.
@@ -147,28 +155,29 @@ static Samples in_lanes(const Picture *picture) {
 // pixel; leaves it as it is otherwise. `depth` comes in as zeros. `corners` has room for the vertices of all geoms,
 // `waiting` for the faces of all geoms.
 void hone_thin(int geom_count, const Geom *geoms, const Picture *picture, const float *vertices, const int32_t *faces,
-               Corner *corners, int32_t *waiting, uint8_t *kept) {
+               int vertex_count, float *scratch, int32_t *waiting, uint8_t *kept) {
     const Samples samples = in_lanes(picture);
-    Corner *own = corners;
+    const Corners start = {scratch, scratch + vertex_count, scratch + 2 * (int64_t)vertex_count};
+    Corners own = start;
     int32_t *undecided = waiting;
-    for (int g = 0; g < geom_count; own += geoms[g].vertex_count, g++) {
-        project(&geoms[g], picture, vertices, own);
+    for (int g = 0; g < geom_count; own = after(own, geoms[g].vertex_count), g++) {
+        project(&geoms[g], picture->near, vertices, own);
         int32_t *count = undecided++;
         *count = 0;
         for (int face = geoms[g].first_face; face < geoms[g].first_face + geoms[g].face_count; face++) {
             const int32_t *f = faces + 3 * (int64_t)face;
-            const Fate fate = cover(&own[f[0]], &own[f[1]], &own[f[2]], &geoms[g], picture, &samples, 1);
+            const Fate fate = cover(f, own, &geoms[g], picture, &samples, 1);
             if (fate == CERTAIN) kept[face] = 1;
             if (fate == POSSIBLE) *undecided++ = face, ++*count;
         }
     }
-    own = corners;
+    own = start;
     undecided = waiting;
-    for (int g = 0; g < geom_count; own += geoms[g].vertex_count, g++) {
+    for (int g = 0; g < geom_count; own = after(own, geoms[g].vertex_count), g++) {
         for (int32_t left = *undecided++; left > 0; left--) {
             const int32_t face = *undecided++;
             const int32_t *f = faces + 3 * (int64_t)face;
-            if (!kept[face] && cover(&own[f[0]], &own[f[1]], &own[f[2]], &geoms[g], picture, &samples, 0) != HIDDEN)
+            if (!kept[face] && cover(f, own, &geoms[g], picture, &samples, 0) != HIDDEN)
                 kept[face] = 1;
         }
     }

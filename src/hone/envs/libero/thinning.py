@@ -85,14 +85,16 @@ class Thinning:
             for _, point, normal in self._culling.mirrors(data, eye, seen)
         ]
         rows = np.concatenate(views)
-        corners = np.empty((rows["vertex_count"].sum(), 3), np.float32)
+        corners = np.empty((3, rows["vertex_count"].sum()), np.float32)
         waiting = np.empty(rows["face_count"].sum() + len(rows), np.int32)
         depth = np.zeros((len(self._samples), size, size), np.float32)
         near, far = max(depths_m[0], _NEAR_M), depths_m[1]
         picture = _Picture(self._samples.ctypes.data, len(self._samples), size, near, far, depth.ctypes.data)
         self._kept[:] = 0
-        arrays = (model.mesh_vert, self._whole[0], corners, waiting, self._kept)
-        self._library.hone_thin(len(rows), _pointer(rows), ctypes.byref(picture), *map(_pointer, arrays))
+        self._library.hone_thin(
+            *(len(rows), _pointer(rows), ctypes.byref(picture), _pointer(model.mesh_vert), _pointer(self._whole[0])),
+            *(corners.shape[1], _pointer(corners), _pointer(waiting), _pointer(self._kept)),
+        )
         for mesh in np.unique(meshes):
             self._upload(int(mesh))
 
