@@ -26,6 +26,8 @@ KEPT_STAGES: dict[RenderProfile, int] = {"cheap": 32, "decimated": 32, "aliased"
 """Scenes kept ready to be drawn; a further one takes the place of the one drawn longest ago. docs/rendering.md has what
 one costs: 10 to 35 MB where textures are small, 360 MB with LIBERO's own."""
 
+THINNED: frozenset[RenderProfile] = frozenset(["exact", "aliased"])
+"""Profiles whose meshes are thinned for every picture. The others have too few triangles for that to pay."""
 _MAX_SIZE = 512
 _LIT_FROM_RAD = 0.5
 """A stove's burner glows while its knob is turned at least this far (hf-libero's `FlatStove.turn_on`)."""
@@ -107,7 +109,7 @@ class _Stage:
         self.context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
         self.culling = Culling(self.model)
-        self.thinning = thinning(self.model, self.context, self.culling)
+        self.thinning = thinning(self.model, self.context, self.culling) if profile in THINNED else None
         self.groups = self.model.geom_group.copy()
         self.views = []
         for name in cameras:
