@@ -152,10 +152,10 @@ static Samples in_lanes(const Picture *picture) {
 }
 
 // For each geom and its faces [first_face, first_face + face_count): sets kept[face] = 1 where the triangle may reach a
-// pixel; leaves it as it is otherwise. `depth` comes in as zeros. `corners` has room for the vertices of all geoms,
-// `waiting` for the faces of all geoms.
-void hone_thin(int geom_count, const Geom *geoms, const Picture *picture, const float *vertices, const int32_t *faces,
-               int vertex_count, float *scratch, int32_t *waiting, uint8_t *kept) {
+// pixel; leaves it as it is otherwise. `depth` comes in as zeros. `scratch` has room for 3 numbers for each of the
+// `vertex_count` vertices of all geoms, `waiting` for one for each of their faces and for each geom.
+void hone_thin(int geom_count, const Geom *geoms, const Picture *picture, const float *vertices,
+               const int32_t *faces, int vertex_count, float *scratch, int32_t *waiting, uint8_t *kept) {
     const Samples samples = in_lanes(picture);
     const Corners start = {scratch, scratch + vertex_count, scratch + 2 * (int64_t)vertex_count};
     Corners own = start;
