@@ -137,6 +137,45 @@ def test_culling_changes_no_pixel(task: Task, assets: str, profile: RenderProfil
     assert max(left_out) > 10, "culling left nothing out: the test shows nothing"
 
 
+@pytest.mark.parametrize(
+    ("task", "assets", "profile"),
+    [
+        (OBJECT, "standin", "exact"),
+        (SPATIAL, "standin", "aliased"),
+        pytest.param(OBJECT, "original", "exact", marks=[needs_originals, pytest.mark.slow]),
+        pytest.param(STOVE, "original", "exact", marks=[needs_originals, pytest.mark.slow]),  # its top reflects
+    ],
+)
+def test_thinning_changes_no_pixel(task: Task, assets: str, profile: RenderProfile, monkeypatch):
+    """Joints and things anywhere, so that the hand comes near the wrist camera and things hide each other."""
+    scene, generator = load_scene(task, asset_pack(assets)), np.random.default_rng(0)
+    thin = Renderer(CAMERAS, SIZE, profile, "upright")
+    whole = Renderer(CAMERAS, SIZE, profile, "upright")
+    for size in (SIZE, SIZE, SIZE, 128):
+        qpos = anywhere(scene.model, scene.initial_state(START)[1 : 1 + scene.model.nq], generator)
+        picture = thin.draw(scene, qpos, size)
+        with monkeypatch.context() as patch:
+            patch.setattr(render, "thinning", lambda *_: None)
+            np.testing.assert_array_equal(picture, whole.draw(scene, qpos, size))
+    (stage,), (full,) = thin._stages.values(), whole._stages.values()
+    assert stage.thinning is not None, "nothing was thinned: the test shows nothing"
+    assert stage.model.mesh_facenum.sum() < 0.8 * full.model.mesh_facenum.sum()
+    thin.close()
+    whole.close()
+
+
+def anywhere(model: mujoco.MjModel, qpos: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    moved = qpos.copy()
+    for joint, address in enumerate(model.jnt_qposadr):
+        if model.jnt_type[joint] == mujoco.mjtJoint.mjJNT_FREE:
+            moved[address : address + 3] += generator.normal(0, 0.05, 3)
+            moved[address + 3 : address + 7] = generator.normal(0, 1, 4)
+        else:
+            low, high = model.jnt_range[joint]
+            moved[address] = np.clip(moved[address] + generator.normal(0, 0.15) * (high - low), low, high)
+    return moved
+
+
 def first_picture(scene: Scene, profile: RenderProfile) -> np.ndarray:
     renderer = Renderer(CAMERAS, SIZE, profile, "upright")
     picture = renderer.draw(scene, scene.official_states[START.index][1 : 1 + scene.model.nq])

@@ -8,10 +8,14 @@ seen where the eye's mirror image could see it through the mirror.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import mujoco
 import numpy as np
 from jaxtyping import Bool, Float64
 
+DRAWN_GROUP = 1
+"""The geom group of what pictures show; LIBERO's others are for collision."""
 MARGIN_M = 1e-3
 """Added on all sides: OpenGL rounds to single precision."""
 
@@ -25,12 +29,12 @@ class Culling:
         self._endless = model.geom_type == mujoco.mjtGeom.mjGEOM_PLANE
         reflectance = np.append(model.mat_reflectance, 0.0)[model.geom_matid]  # material -1: none
         flat = self._endless | (model.geom_type == mujoco.mjtGeom.mjGEOM_BOX)
-        self._mirrors = np.flatnonzero((reflectance > 0) & flat & (model.geom_group == 1))
-        self._casts_shadows = bool(np.any(model.light_castshadow))
+        self._mirrors = np.flatnonzero((reflectance > 0) & flat & (model.geom_group == DRAWN_GROUP))
+        self.casts_shadows = bool(np.any(model.light_castshadow))
 
     def seen(self, data: mujoco.MjData, camera: int) -> Bool[np.ndarray, " G"]:
         """Geoms that can appear in the picture of camera `camera`."""
-        if self._casts_shadows:  # what is out of view may cast a shadow into it
+        if self.casts_shadows:  # what is out of view may cast a shadow into it
             return np.ones(self._model.ngeom, bool)
         rotation = data.geom_xmat.reshape(-1, 3, 3)
         centre = data.geom_xpos + np.einsum("gij,gj->gi", rotation, self._centre)
@@ -42,19 +46,26 @@ class Culling:
 
         eye, planes = data.cam_xpos[camera], _frustum(self._model.cam_fovy[camera], data.cam_xmat[camera])
         seen = self._endless | inside(eye, planes)
-        for mirror in self._mirrors[seen[self._mirrors]]:
-            normal = rotation[mirror, :, 2]
-            size = self._model.geom_size[mirror]
-            top = data.geom_xpos[mirror] + normal * (0.0 if self._endless[mirror] else size[2])
+        for mirror, top, normal in self.mirrors(data, eye, seen):
             height = normal @ (eye - top)
-            if height <= 0:  # seen from behind it reflects nothing
-                continue
             image = eye - 2.0 * height * normal
             planes_seen = planes - 2.0 * np.outer(planes @ normal, normal)
             if not self._endless[mirror]:
+                size = self._model.geom_size[mirror]
                 planes_seen = np.concatenate([planes_seen, _window(image, top, rotation[mirror], size)])
             seen |= inside(image, planes_seen)
         return seen
+
+    def mirrors(
+        self, data: mujoco.MjData, eye: Float64[np.ndarray, " 3"], seen: Bool[np.ndarray, " G"]
+    ) -> Iterator[tuple[int, Float64[np.ndarray, " 3"], Float64[np.ndarray, " 3"]]]:
+        """Those of the geoms `seen` that show `eye` a mirror image: the geom, a point of the mirror and its normal."""
+        for mirror in self._mirrors[seen[self._mirrors]]:
+            normal = data.geom_xmat[mirror].reshape(3, 3)[:, 2]
+            thickness = 0.0 if self._endless[mirror] else self._model.geom_size[mirror, 2]
+            top = data.geom_xpos[mirror] + normal * thickness
+            if normal @ (eye - top) > 0:  # seen from behind it reflects nothing
+                yield int(mirror), top, normal
 
 
 def _frustum(fovy_degrees: float, camera_rotation: Float64[np.ndarray, " 9"]) -> Float64[np.ndarray, "4 3"]:

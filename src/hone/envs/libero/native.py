@@ -1,4 +1,5 @@
-"""Builds and loads engine.c: once per source, MuJoCo version, compiler flags and machine, kept in the user's cache.
+"""Builds and loads engine.c and thinning.c: once per source, MuJoCo version, compiler flags and machine, kept in the
+user's cache.
 
 MuJoCo's wheel brings its own headers and library, so a C compiler is all that is needed.
 """
@@ -22,7 +23,6 @@ import mujoco
 from hone.cache import cache_dir, write_error
 from hone.errors import HoneError
 
-SOURCE = Path(__file__).with_name("engine.c")
 # No contraction to fused multiply-adds: results must not depend on what the compiler finds to fuse.
 FLAGS = ("-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-shared", "-pthread")
 
@@ -33,19 +33,30 @@ def load_engine() -> ctypes.CDLL:
 
     Raises `HoneError` where there is no C compiler or it fails.
     """
+    return _load("engine")
+
+
+@lru_cache
+def load_thinning() -> ctypes.CDLL:
+    """The library of thinning.c; otherwise as `load_engine`."""
+    return _load("thinning")
+
+
+def _load(name: str) -> ctypes.CDLL:
+    source = Path(__file__).with_name(f"{name}.c")
     folder = Path(mujoco.__file__).parent
     # MuJoCo is loaded already (`import mujoco`), so the library's reference to it resolves to that very copy.
     mujoco_library = _mujoco_library(folder)
-    identity = (SOURCE.read_text(), mujoco.__version__, *FLAGS, platform.machine(), sys.platform)
+    identity = (source.read_text(), mujoco.__version__, *FLAGS, platform.machine(), sys.platform)
     key = hashlib.sha256("\0".join(identity).encode()).hexdigest()[:16]
-    path = cache_dir() / "engine" / f"engine-{key}.so"
+    path = cache_dir() / "engine" / f"{name}-{key}.so"
     if not path.exists():
-        _build(path, folder / "include", mujoco_library)
+        _build(source, path, folder / "include", mujoco_library)
     try:
         return ctypes.CDLL(str(path))
     except OSError:
         # Cut short by a full disk, or built on another system that shares this home folder: once more, then give up.
-        _build(path, folder / "include", mujoco_library)
+        _build(source, path, folder / "include", mujoco_library)
         return ctypes.CDLL(str(path))
 
 
@@ -59,7 +70,7 @@ def _mujoco_library(folder: Path) -> Path:
     )
 
 
-def _build(path: Path, include: Path, mujoco_library: Path) -> None:
+def _build(source: Path, path: Path, include: Path, mujoco_library: Path) -> None:
     """Compile to a temporary file beside `path`, then rename: several processes may do so at once."""
     compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     if compiler is None:
@@ -73,7 +84,7 @@ def _build(path: Path, include: Path, mujoco_library: Path) -> None:
     except OSError as error:
         raise write_error(path, error) from error
     os.close(descriptor)
-    command = [*compiler.split(), *FLAGS, f"-I{include}", str(SOURCE), str(mujoco_library), "-lm", "-o", temporary]
+    command = [*compiler.split(), *FLAGS, f"-I{include}", str(source), str(mujoco_library), "-lm", "-o", temporary]
     command.append(f"-Wl,-rpath,{mujoco_library.parent}")
     try:
         result = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -2,7 +2,8 @@
 
 A picture shows the bodies as they were at the simulator's last forward pass that LIBERO's observation would show
 (`look_qpos` of the slot's state), so an observation and its picture belong together. How faithfully it is drawn is the
-`RenderProfile`, declared in the protocol; what no camera can see is left out, which changes no pixel (culling.py).
+`RenderProfile`, declared in the protocol; what no camera can see is left out, which changes no pixel (culling.py,
+thinning.py).
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import mujoco
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from hone.envs.libero.culling import Culling
+from hone.envs.libero.culling import DRAWN_GROUP, Culling
 from hone.envs.libero.perturb_looks import PLAIN, Look
 from hone.envs.libero.scene import RenderProfile, Scene
+from hone.envs.libero.thinning import thinning
 from hone.errors import HoneError
 from hone.specs import Orientation
 
@@ -24,6 +26,8 @@ KEPT_STAGES: dict[RenderProfile, int] = {"cheap": 32, "decimated": 32, "aliased"
 """Scenes kept ready to be drawn; a further one takes the place of the one drawn longest ago. docs/rendering.md has what
 one costs: 10 to 35 MB where textures are small, 360 MB with LIBERO's own."""
 
+THINNED: frozenset[RenderProfile] = frozenset(["exact", "aliased"])
+"""Profiles whose meshes are thinned for every picture. The others have too few triangles for that to pay."""
 _MAX_SIZE = 512
 _LIT_FROM_RAD = 0.5
 """A stove's burner glows while its knob is turned at least this far (hf-libero's `FlatStove.turn_on`)."""
@@ -95,7 +99,7 @@ class _Stage:
         self.scene = mujoco.MjvScene(self.model, maxgeom=1000)
         self.options = mujoco.MjvOption()
         self.options.geomgroup[:] = 0
-        self.options.geomgroup[1] = 1
+        self.options.geomgroup[DRAWN_GROUP] = 1
         self.model.site_rgba[:, 3] = 0.0  # as hf-libero has it; only a lit burner shows
         self.burners = [
             (site, self.model.joint(name.removesuffix("burner") + "button").qposadr[0])
@@ -105,6 +109,7 @@ class _Stage:
         self.context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
         self.culling = Culling(self.model)
+        self.thinning = thinning(self.model, self.context, self.culling) if profile in THINNED else None
         self.groups = self.model.geom_group.copy()
         self.views = []
         for name in cameras:
@@ -129,6 +134,9 @@ class _Stage:
                 self.model, self.data, self.options, None, view, mujoco.mjtCatBit.mjCAT_ALL, self.scene
             )
             look.add_to(self.scene)
+            if self.thinning is not None:
+                near_far = self.scene.camera[0].frustum_near, self.scene.camera[0].frustum_far
+                self.thinning.thin(self.data, view.fixedcamid, seen, size, near_far)
             mujoco.mjr_render(viewport, self.scene, self.context)
             mujoco.mjr_readPixels(picture, None, viewport, self.context)
         self.model.geom_group[:] = self.groups
