@@ -2,9 +2,9 @@
 
     python benchmarks/hint_distillation.py
 
-Clones from one demonstration of each of seven libero_object tasks, lets the policy act on nine libero_spatial tasks with
-the rule hinter's hints, distils what succeeded, and measures the policy without hints on other sampled placements. The
-expert is never asked about libero_spatial. Success of the practice is the simulator's own.
+Clones from one demonstration of each of seven libero_object tasks, lets the policy act on nine libero_spatial tasks
+with the rule hinter's hints, distils what succeeded, and measures the policy without hints on other sampled placements.
+The expert is never asked about libero_spatial. Success of the practice is the simulator's own.
 Rows: benchmarks/results/hint_distillation.jsonl.
 """
 
