@@ -85,6 +85,14 @@ def test_the_first_hint_points_to_the_brick_and_does_not_come_down_before_it_is_
     assert hint.endswith("keep the gripper open")
 
 
+def test_a_low_hand_rises_over_what_is_on_its_way():
+    facts = brick_and_bin()
+    low = replace(facts, eef=replace(facts.eef, position=np.array([0.0, 0.35, 0.03])))  # beyond the bin
+    hint = RuleHinter(8)(low, PLAN, History(0))
+    assert hint is not None
+    assert "raise far" in hint
+
+
 def test_failures_bring_other_approaches():
     assert approach_of(History(seed=1)) == "plain"
     assert {approach_of(History(seed, failures=2)) for seed in range(5)} == set(APPROACHES)
