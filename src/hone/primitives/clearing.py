@@ -17,6 +17,8 @@ ROOM_M = 0.02
 """Least distance from such a path at which a thing may stay."""
 FARTHEST_M = 0.75
 """From the robot's foot: where a thing may be put aside."""
+NEAREST_M = 0.45
+"""Nearer to the foot the folded arm is slow to get where it should: such places only for want of others."""
 Flat = Float64[np.ndarray, "_ 2"]
 
 
@@ -63,7 +65,7 @@ def push_path(facts: Facts, thing: str, goal: Float64[np.ndarray, " 3"]) -> Flat
 
 
 def free_place(facts: Facts, thing: str, path: Flat) -> Float64[np.ndarray, " 3"] | None:
-    """The nearest place on the same level, within reach, that `path` and other things leave free."""
+    """The nearest place on the same level, well within reach, that `path` and other things leave free."""
     here = facts.objects[thing].position
     own = point_cloud(facts.shapes[thing], facts.objects[thing])[:, :2] - here[:2]
     radius = float(np.linalg.norm(own, axis=1).max())
@@ -71,8 +73,9 @@ def free_place(facts: Facts, thing: str, path: Flat) -> Float64[np.ndarray, " 3"
     taken = np.concatenate([path, others[others[:, 2] > here[2] - ROOM_M, :2]])
     grid = np.arange(-0.30, 0.301, 0.02)
     places = here[:2] + np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
-    places = places[np.linalg.norm(places - facts.base.position[:2], axis=1) < FARTHEST_M]
-    places = places[np.argsort(np.linalg.norm(places - here[:2], axis=1))]
+    from_foot = np.linalg.norm(places - facts.base.position[:2], axis=1)
+    worth = np.linalg.norm(places - here[:2], axis=1) + 2.0 * np.maximum(NEAREST_M - from_foot, 0.0)
+    places = places[from_foot < FARTHEST_M][np.argsort(worth[from_foot < FARTHEST_M])]
     for spot in places:
         if np.linalg.norm(taken - spot, axis=1).min() > radius + ROOM_M:
             return np.append(spot, here[2])
