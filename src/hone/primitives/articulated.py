@@ -46,7 +46,7 @@ Rotation = Float64[np.ndarray, "3 3"]
 UP = np.array([0.0, 0.0, 1.0])
 HAND_RADIUS_M = 0.11
 """What a hand that does not point down may reach below the grip site."""
-BEFORE_HANDLE_M = 0.13
+BEFORE_HANDLE_M = 0.10
 HIGHEST_ON_HANDLE_M = 0.022
 """Off its middle the open fingers still reach around a handle 15 mm thick."""
 DRAG_LEAD_M = 0.04
@@ -125,7 +125,7 @@ def open_drawer(facts: Facts, name: str) -> Skill:
     facts, arrived = yield from come_to(facts, handle + BEFORE_HANDLE_M * pull, rotation, OPEN)
     if not arrived:
         return facts, False
-    facts, arrived = yield from straight(facts, handle, rotation, OPEN)
+    facts, arrived = yield from straight(facts, handle, rotation, OPEN, tolerance=0.010)
     if not arrived:
         return facts, False
     facts = yield from close_fingers(facts, Reach(handle, rotation, handle[2]))
@@ -155,7 +155,7 @@ def _let_go(facts: Facts, rotation: Rotation, away: Vector, steps: int = 4) -> S
     here = facts.eef.position.copy()
     for _ in range(steps):
         facts = yield Command(reach_action(facts.eef, Reach(here, rotation, here[2]), OPEN))
-    return (yield from straight(facts, here + 0.10 * away, rotation, OPEN, tolerance=0.03))
+    return (yield from straight(facts, here + 0.07 * away, rotation, OPEN, tolerance=0.03))
 
 
 def close_drawer(facts: Facts, name: str) -> Skill:

@@ -150,11 +150,10 @@ class Guard:
             self._share = min(1.0, self._share * RECOVERY)
 
     def _too_long(self, facts: Facts) -> SafetyStop | None:
-        time = self._over * CONTROL_STEP_S
-        if time <= self.limits.force_time_s:
+        if self._over <= round(self.limits.force_time_s / CONTROL_STEP_S):
             return None
         force = float(np.linalg.norm(facts.hand_force_n))
-        over = f"over the limit of {self.limits.force_n:g} N for {time:.2f} s"
+        over = f"over the limit of {self.limits.force_n:g} N for {self._over * CONTROL_STEP_S:.2f} s"
         return SafetyStop("force", f"the force at the hand was {force:.0f} N, and {over}; the robot was stopped.")
 
 
