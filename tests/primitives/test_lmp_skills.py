@@ -11,7 +11,7 @@ from scenes import brick_and_bin, step
 from hone.primitives.execution import choose_grasp
 from hone.primitives.lmp import LmpParameters, roll_out
 from hone.primitives.lmp_proposers import rule_based_weights, zero_weights
-from hone.primitives.lmp_skills import DROP_M, follow, push, reach, transfer
+from hone.primitives.lmp_skills import DROP_M, carry, follow, push, reach, transfer
 from hone.primitives.skills import CLOSE, OPEN
 
 GOAL = np.array([0.1, 0.1, 0.15, np.pi / 2, 1.0])
@@ -123,6 +123,19 @@ def test_push_comes_onto_the_thing_and_drags_it_with_closed_fingers():
     assert heard[0].goal[1] == pytest.approx(-0.1 + 0.026)  # ahead of the brick's middle, which is at y = -0.1
     assert heard[0].goal[2] > 0.06
     assert all(command.action[6] == CLOSE for command in commands)
+
+
+def test_where_nothing_stands_a_thing_is_let_go_above_the_table():
+    facts = brick_and_bin(brick_x=-0.1, brick_y=0.0)
+    raised = replace(facts, table_m=-0.2)
+    for scene, table in ((facts, 0.0), (raised, -0.2)):
+        heard = []
+        skill = carry(
+            scene, "brick", np.array([0.1, -0.3, 0.0]), zero_weights, note=lambda movement, _: heard.append(movement)
+        )
+        next(skill)
+        bottom = heard[0].goal[2] - scene.eef.position[2]  # the brick's underside is at 0 and follows the hand
+        assert bottom == pytest.approx(table + DROP_M)
 
 
 def test_opening_is_a_row_of_its_own():

@@ -46,7 +46,7 @@ Rotation = Float64[np.ndarray, "3 3"]
 UP = np.array([0.0, 0.0, 1.0])
 HAND_RADIUS_M = 0.11
 """What a hand that does not point down may reach below the grip site."""
-BEFORE_HANDLE_M = 0.10
+BEFORE_HANDLE_M = 0.13
 HIGHEST_ON_HANDLE_M = 0.022
 """Off its middle the open fingers still reach around a handle 15 mm thick."""
 DRAG_LEAD_M = 0.04
@@ -155,7 +155,7 @@ def _let_go(facts: Facts, rotation: Rotation, away: Vector, steps: int = 4) -> S
     here = facts.eef.position.copy()
     for _ in range(steps):
         facts = yield Command(reach_action(facts.eef, Reach(here, rotation, here[2]), OPEN))
-    return (yield from straight(facts, here + 0.07 * away, rotation, OPEN, tolerance=0.03))
+    return (yield from straight(facts, here + 0.10 * away, rotation, OPEN, tolerance=0.03))
 
 
 def close_drawer(facts: Facts, name: str) -> Skill:

@@ -94,7 +94,7 @@ def carry(
     cloud = point_cloud(facts.shapes[name], thing) - facts.eef.position
     cargo = Cylinder(float(np.linalg.norm(cloud[:, :2], axis=1).max()), float(cloud[:, 2].min()))
     goal = facts.eef.position + over - thing.position
-    goal[2] = _top(others, goal, cargo.radius + RIM_M) + DROP_M - cargo.bottom
+    goal[2] = _top(others, goal, cargo.radius + RIM_M, facts.table_m) + DROP_M - cargo.bottom
     grip = offset_in_hand(facts, name)
     movement = Movement(
         start=_state(facts.eef, closed=True),
@@ -208,7 +208,7 @@ def _goal(position: Float64[np.ndarray, " 3"], yaw: float, facts: Facts, closed:
     return np.array([*position, nearest_yaw(yaw, opening_yaw(facts.eef.rotation)), float(closed)])
 
 
-def _top(points: Points, place: Float64[np.ndarray, " 3"], radius: float) -> float:
+def _top(points: Points, place: Float64[np.ndarray, " 3"], radius: float, table_m: float) -> float:
     """Height of the highest point within `radius` of a place; the table's where there is none."""
     under = np.linalg.norm(points[:, :2] - place[:2], axis=1) < radius
-    return float(points[under, 2].max(initial=points[:, 2].min(initial=0.0)))
+    return float(points[under, 2].max(initial=table_m))
