@@ -69,7 +69,7 @@ class _Doing:
         if target is None:
             return (yield from self.operate(facts, verb, joint_of(facts, thing), later))
         if verb == "push":
-            return (yield from self.push(facts, thing, place_for(facts, thing, target)))
+            return (yield from self.push(facts, thing, place_for(facts, thing, target), 0))
         if isinstance(target, str) and (joint := shut_in(facts, target)) is not None:
             facts, opened = yield from self.operate(facts, "open", joint, [thing, *later])
             if not opened:
@@ -93,11 +93,13 @@ class _Doing:
             return (yield from (open_drawer if slides else open_door)(facts, joint))
         return (yield from (close_drawer if slides else close_door)(facts, joint))
 
-    def push(self, facts: Facts, thing: str, goal: Position) -> Skill:
-        """Push a thing, once what it would take along has been put aside."""
+    def push(self, facts: Facts, thing: str, goal: Position, attempt: int) -> Skill:
+        """Push a thing, once what it would take along has been put aside, if that can be grasped."""
         for other in before(facts, thing, goal):
-            facts, _ = yield from self.put_aside(facts, other, push_path(facts, thing, goal))
-        return (yield from self.motions.push(facts, thing, goal, 0))
+            spot = free_place(facts, other, push_path(facts, thing, goal))
+            if spot is not None and choose_grasp(facts, other, spot, []) is not None:
+                facts, _ = yield from self.transfer(facts, other, spot)
+        return (yield from self.motions.push(facts, thing, goal, attempt))
 
     def put_aside(self, facts: Facts, thing: str, path: Flat) -> Skill:
         spot = free_place(facts, thing, path)
@@ -112,7 +114,7 @@ class _Doing:
             if grasp is None:
                 if tried or abs(place_at[2] - facts.objects[thing].position[2]) > LEVEL_M:
                     return facts, False
-                return (yield from self.motions.push(facts, thing, place_at, attempt))
+                return (yield from self.push(facts, thing, place_at, attempt))
             tried.append(grasp)
             facts, grasped = yield from self.motions.take(facts, grasp, attempt)
             if grasped:
