@@ -62,6 +62,8 @@ def kitchen() -> Facts:
         base=upright(-0.6, 0, 0),
         eef=upright(-0.1, 0, 0.3),
         gripper_width_m=0.08,
+        hand_force_n=np.zeros(3),
+        table_m=0.0,
         objects=objects,
         fixtures=fixtures,
         parts={},

@@ -19,6 +19,7 @@ from hone.language.plan import Plan, Refusal, Subgoal
 from hone.policies.base import Policy, Reporting
 from hone.policies.scripted import REST, Pilot, Planning, ScriptedPolicy
 from hone.primitives.motions import LmpMotions, TypedSkills
+from hone.primitives.safety import SafetyLimits
 from hone.specs import SpecMismatchError, check_compatible
 from hone.training.workers import RolloutPool
 from hone.types import Observation
@@ -43,7 +44,12 @@ def test_carries_the_plan_out_and_rests(motions):
     assert facts.satisfied == (True,)
     np.testing.assert_array_equal(pilot.act("", facts), REST)
     assert isinstance(pilot, Reporting)
-    assert pilot.report() == {"plan": "test", "refusal": None, "refinements": 0, "interventions": 0}
+    report = pilot.report()
+    safety = report.pop("safety")
+    assert report == {"plan": "test", "refusal": None, "refinements": 0, "interventions": 0}
+    assert safety["stop"] is None
+    assert not any(safety["limited"].values())
+    assert 0.1 < safety["largest"]["speed_m_s"] < SafetyLimits().speed_m_s
 
 
 def test_what_failed_is_tried_again_as_often_as_allowed():
@@ -125,9 +131,15 @@ def test_solves_a_task_from_its_words_and_tells_what_it_used():
 @pytest.mark.sim
 def test_the_command_line_runs_it_and_says_what_it_is(capsys):
     options = ["--tasks", "7", "--suite", "libero_goal", "--placements", "1", "--step-cap", "200", "--workers", "0"]
-    assert main(["eval", "--policy", "skills", *options, "--env.physics", "fast", "--json"]) == 0
+    assert (
+        main(["eval", "--policy", "skills", *options, "--env.physics", "fast", "--safety.force-n", "90", "--json"]) == 0
+    )
     summary = json.loads(capsys.readouterr().out)
     assert summary["successes"] == 1
     assert summary["protocol"]["step_cap"] == 200
+    assert "90 N" in summary["protocol"]["safety_limits"]
+    assert summary["safety"]["stops"] == {}
+    assert set(summary["safety"]["limited_steps"]) == {"speed", "turn", "force", "box", "table"}
+    assert summary["safety"]["largest"]["speed_m_s"] > 0.1
     assert main(["eval", "--policy", "lmp", *options[:-2], "--planning.planner", "llm", "--planning.model", "m"]) == 2
     assert "--workers 0" in capsys.readouterr().err

@@ -39,6 +39,8 @@ def brick_and_bin(brick_x: float = 0.0, brick_y: float = -0.1) -> Facts:
         base=upright(-0.6, 0.0, 0.0),
         eef=Pose(np.array([-0.1, 0.0, 0.25]), downward(np.pi / 2)),
         gripper_width_m=MAX_WIDTH_M,
+        hand_force_n=np.zeros(3),
+        table_m=0.0,
         objects={"brick": upright(brick_x, brick_y, 0.03), "bin": upright(0.0, 0.2, 0.005)},
         fixtures={},
         parts={},

@@ -7,7 +7,7 @@ import pytest
 
 from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.suites import task
-from hone.primitives.clearing import free_place, in_the_way
+from hone.primitives.clearing import before, drawer_path, free_place, in_the_way
 from hone.primitives.conditions import is_open, joint_of
 from hone.primitives.expert import Expert
 from hone.types import Placement
@@ -73,8 +73,11 @@ def test_facts_say_what_moves_what():
     bowl = "akita_black_bowl_1"
     assert bowl not in in_the_way(facts, name), "it is lower than the top drawer"
     assert in_the_way(facts, name, [bowl]) == [bowl], "the drawer would be above it"
-    aside = free_place(facts, bowl, name)
+    aside = free_place(facts, bowl, np.concatenate(drawer_path(facts, name)))
     assert aside is not None
     assert np.linalg.norm(aside - facts.objects[bowl].position) > 0.05
+    ahead = facts.objects["plate_1"].position + np.array([-0.10, 0.20, 0.0])
+    assert before(facts, "plate_1", ahead) == ["cream_cheese_1"], "the pushed plate would take it along"
+    assert before(facts, "plate_1", facts.objects["plate_1"].position + np.array([0.05, 0.0, 0.0])) == []
     lowest = joint_of(facts, "wooden_cabinet_1_bottom_region")
     assert bowl in in_the_way(facts, lowest), "the lowest drawer would hit it"

@@ -11,7 +11,7 @@ from scenes import brick_and_bin, step
 from hone.primitives.execution import choose_grasp
 from hone.primitives.lmp import LmpParameters, roll_out
 from hone.primitives.lmp_proposers import rule_based_weights, zero_weights
-from hone.primitives.lmp_skills import DROP_M, follow, push, reach, transfer
+from hone.primitives.lmp_skills import DROP_M, carry, follow, push, reach, transfer
 from hone.primitives.skills import CLOSE, OPEN
 
 GOAL = np.array([0.1, 0.1, 0.15, np.pi / 2, 1.0])
@@ -104,18 +104,34 @@ def test_reach_says_when_it_holds_nothing():
     assert not held
 
 
-def test_push_goes_behind_and_on_to_the_target_with_closed_fingers():
+def test_push_comes_onto_the_thing_and_drags_it_with_closed_fingers():
     facts, goal = brick_and_bin(), np.array([0.0, 0.05, 0.03])
     heard = []
+
+    def act(facts, action):
+        """Without a simulator: the brick goes along with fingers that are on it."""
+        after = step(facts, action)
+        brick = facts.objects["brick"]
+        on_it = np.linalg.norm((brick.position - facts.eef.position)[:2]) < 0.03 and facts.eef.position[2] < 0.075
+        moved = brick.position + (after.eef.position - facts.eef.position) * [1, 1, 0] * on_it
+        return replace(after, objects={**after.objects, "brick": replace(brick, position=moved)})
+
     skill = push(facts, "brick", goal, zero_weights, note=lambda movement, _: heard.append(movement))
-    end, done, commands = run(skill, facts)
-    come, shove = heard
-    assert come.goal[1] < -0.1 - 0.02 - 0.04  # behind the brick, which is at y = -0.1
-    assert shove.goal[1] == pytest.approx(0.05 - 0.02)
-    assert all(command.action[6] == CLOSE for command in commands)
-    assert end.eef.position[1] == pytest.approx(0.03, abs=0.006)
+    end, done, commands = run(skill, facts, act)
     assert done
-    assert end.objects["brick"].position[1] == pytest.approx(0.05, abs=0.025)
+    assert end.objects["brick"].position[1] == pytest.approx(0.05, abs=0.016)
+    assert heard[0].goal[1] == pytest.approx(-0.1 + 0.026)  # ahead of the brick's middle, which is at y = -0.1
+    assert heard[0].goal[2] > 0.06
+    assert all(command.action[6] == CLOSE for command in commands)
+
+
+@pytest.mark.parametrize("table", [0.0, -0.2])
+def test_where_nothing_stands_a_thing_is_let_go_above_the_table(table):
+    facts, heard = replace(brick_and_bin(brick_x=-0.1, brick_y=0.0), table_m=table), []
+    over = np.array([0.1, -0.3, 0.0])
+    next(carry(facts, "brick", over, zero_weights, note=lambda movement, _: heard.append(movement)))
+    underside = heard[0].goal[2] - facts.eef.position[2]  # it is at 0 and follows the hand
+    assert underside == pytest.approx(table + DROP_M)
 
 
 def test_opening_is_a_row_of_its_own():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
@@ -15,6 +15,7 @@ from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.policies import load_policy
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
+from hone.primitives.safety import SafetyLimits
 from hone.specs import check_compatible
 from hone.training.workers import RolloutPool
 
@@ -44,6 +45,8 @@ class Config:
     """Control steps an episode may take; by default the suite's own, which scores are compared under."""
     planning: Planning = field(default_factory=Planning)
     """Of a scripted policy."""
+    safety: SafetyLimits = field(default_factory=SafetyLimits)
+    """What a scripted policy's motions are kept to."""
     workers: int = 2
     """Rollout processes; 0 runs everything in this one."""
     slots: int = 16
@@ -60,12 +63,13 @@ def run(config: Config) -> int:
     if config.placements < 1:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
-    policy = ScriptedPolicy(config.policy, config.planning) if config.policy in SCRIPTED else load_policy(config.policy)
+    scripted = config.policy in SCRIPTED
+    policy = ScriptedPolicy(config.policy, config.planning, config.safety) if scripted else load_policy(config.policy)
     env = config.env.seen_by(policy.spec)
     if config.step_cap is not None:
         env = replace(env, step_cap=config.step_cap)
     check_compatible(policy.spec, env.spec)
-    if config.policy in SCRIPTED and config.planning.planner == "llm" and config.workers:
+    if scripted and config.planning.planner == "llm" and config.workers:
         raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
     setup = Setup(
         chosen,
@@ -111,6 +115,17 @@ def run(config: Config) -> int:
         console.print(f"sub-goals tried again: {summary['refinements']}; plans refused: {len(summary['refusals'])}")
         for message, count in summary["refusals"].items():
             console.print(f"  [red]{count} x {message}[/red]", highlight=False)
+    if "safety" in summary:
+        console.print(_safety_line(summary["safety"]))
     for name, value in result.protocol.describe():
         console.print(f"  [dim]{name:<22}{value}[/dim]", highlight=False)
     return 0
+
+
+def _safety_line(safety: dict[str, Any]) -> str:
+    limited = ", ".join(f"{limit} {steps}" for limit, steps in safety["limited_steps"].items())
+    largest, stops = safety["largest"], sum(safety["stops"].values())
+    return (
+        f"control steps limited: {limited}; stopped: {stops}; at most {largest['speed_m_s']:.2f} m/s, "
+        f"{largest['turn_rad_s']:.1f} rad/s, {largest['force_n']:.0f} N at the hand"
+    )

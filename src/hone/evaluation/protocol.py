@@ -71,12 +71,14 @@ class ProtocolCard:
     versions: dict[str, str] = field(default_factory=installed_versions)
     perturbations: tuple[str, ...] = ()
     """Robustness tests applied, "camera:2 seed 0" say; see hone/envs/libero/perturb.py."""
+    safety_limits: str = ""
+    """What the motions were kept to: speed, force, box, height over the table; empty for a policy without limits."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; tuples become lists. Without perturbations the field is absent, so that a card from before it
-        existed keeps its hash."""
+        """Plain JSON; tuples become lists. Without perturbations or safety limits these fields are absent, so that a
+        card from before they existed keeps its hash."""
         data = json.loads(json.dumps(asdict(self)))
-        return data if self.perturbations else {name: v for name, v in data.items() if name != "perturbations"}
+        return {name: value for name, value in data.items() if value or name not in ("perturbations", "safety_limits")}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ProtocolCard:
@@ -117,6 +119,7 @@ class ProtocolCard:
             ("Cameras", f"{', '.join(self.cameras) or 'none'} at {self.image_size} px, {self.image_orientation}"),
             ("Privileged inputs", self.privilege),
             ("Assets", self.asset_pack),
+            ("Safety limits", self.safety_limits or "none"),
             ("Perturbations", ", ".join(self.perturbations) or "none"),
             ("Physics", self.physics_profile),
             ("Rendering", self.render_profile),

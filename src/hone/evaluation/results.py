@@ -6,7 +6,7 @@ An episode with status "error" is a fault of the machinery: it is counted apart 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,7 @@ class EvaluationResult:
             "refusals": dict(refusals),
             "refinements": sum(report["refinements"] for report in reports),
             "interventions": sum(report["interventions"] for report in reports),
+            **_safety([report["safety"] for report in reports if "safety" in report]),
         }
 
     def save(self, path: Path) -> None:
@@ -158,6 +159,22 @@ def new_result(episodes: Iterable[EpisodeResult], protocol: ProtocolCard, cost: 
 
 def _by_start(result: EvaluationResult) -> dict[tuple[str, Placement, int], EpisodeResult]:
     return {(episode.task, episode.placement, episode.seed): episode for episode in result.episodes}
+
+
+def _safety(accounts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Over all episodes: control steps that safety limits changed, by limit; extremes measured; robots stopped."""
+    if not accounts:
+        return {}
+    kinds, extremes = accounts[0]["limited"], accounts[0]["largest"]
+    lowest = [account["lowest_tip_m"] for account in accounts if account["lowest_tip_m"] is not None]
+    return {
+        "safety": {
+            "limited_steps": {kind: sum(account["limited"][kind] for account in accounts) for kind in kinds},
+            "largest": {name: max(account["largest"][name] for account in accounts) for name in extremes},
+            "lowest_tip_m": min(lowest, default=None),
+            "stops": dict(Counter(account["stop"]["limit"] for account in accounts if account["stop"] is not None)),
+        }
+    }
 
 
 def _tally(episodes: Iterable[EpisodeResult]) -> dict[str, Any]:

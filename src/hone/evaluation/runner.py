@@ -117,10 +117,11 @@ def protocol_card(setup: Setup, env_config: Any, policy: Any) -> ProtocolCard:
         wait_steps=env_config.wait_steps,
         seeds=(setup.seed,),
         perturbations=env_config.perturbations,
+        safety_limits=getattr(policy, "safety_limits", ""),
     )
 
 
 def _privilege(spec: Spec) -> str:
     if spec.facts:
-        return "facts of the scene (poses, shapes, joints, contacts)"
+        return "facts of the scene (poses, shapes, joints, contacts, force at the hand)"
     return "object poses" if spec.state_tokens != "none" else "none"

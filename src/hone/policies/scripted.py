@@ -2,7 +2,8 @@
 
 It is told the instruction and reads the facts of the scene, which is privileged. A planner turns the instruction into
 sub-goals once, at the first look; movements carry them out, one control step per decision. Sub-goals that do not hold
-at the end are tried again, `refinements` times at most. Where the planner refuses, the robot does not move.
+at the end are tried again, `refinements` times at most. Where the planner refuses, the robot does not move. Every
+motion goes through the safety limits (`primitives/safety.py`); a robot that they stopped keeps its hand as it is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from hone.policies.base import Candidate, Candidates, Features, LogProb, NoLikel
 from hone.primitives.conditions import reached
 from hone.primitives.expert import Expert, goal_plan
 from hone.primitives.motions import LmpMotions, Motions, TypedSkills
+from hone.primitives.safety import Guard, SafetyLimits
 from hone.specs import Spec
 from hone.types import Observation
 
@@ -68,64 +70,89 @@ class FactFeatures(Features):
 class Pilot:
     """One episode: plans at the first facts it is given, then moves. The policy's state of one row."""
 
-    def __init__(self, decompose: Decomposer, motions: Motions, refinements: int) -> None:
+    def __init__(
+        self, decompose: Decomposer, motions: Motions, refinements: int, limits: SafetyLimits | None = None
+    ) -> None:
         self._decompose = decompose
         self._motions = motions
         self._left = refinements
+        self._guard = Guard(limits)
+        self._last = REST
         self._expert: Expert | None = None
         self._plan: Plan | None = None
         self._refusal: Refusal | None = None
         self._refined = 0
 
     def act(self, instruction: str, facts: Facts) -> np.ndarray:
-        """The action of the next control step `[7]`; rest with the hand open once there is nothing left to do."""
+        """The action of the next control step `[7]`; rest with the hand open once there is nothing left to do.
+
+        After a safety stop it stands still and leaves the fingers as they are.
+        """
         try:
             if self._plan is None and self._refusal is None:
                 self._plan = self._decompose(instruction, facts)
                 check_grounded(self._plan, facts)
                 check_reachable(self._plan, facts)
-                self._expert = Expert(plan=self._plan, motions=self._motions)
+                self._expert = self._expert_for(self._plan)
             while self._expert is not None:
                 command = self._expert.act(facts)
                 if command is not None:
+                    self._last = command.action
                     return command.action
                 self._expert = self._again(facts)
         except Refusal as refusal:
             log.info("'%s': %s", instruction, refusal)
             self._refusal, self._expert = refusal, None
-        return REST
+        return REST if self._guard.stop is None else np.append(np.zeros(6), self._last[6])
+
+    def _expert_for(self, plan: Plan) -> Expert:
+        return Expert(plan=plan, motions=self._motions, guard=self._guard)
 
     def _again(self, facts: Facts) -> Expert | None:
         """A second try at what does not hold, while there are refinements left."""
         assert self._plan is not None
         missing = [s for s in self._plan.subgoals if s.verb != "pick" and not reached(facts, s)]
-        if not missing or not self._left:
+        if not missing or not self._left or self._guard.stop is not None:
             return None
         self._left -= 1
         self._refined += 1
-        return Expert(plan=replace(self._plan, subgoals=tuple(missing)), motions=self._motions)
+        return self._expert_for(replace(self._plan, subgoals=tuple(missing)))
 
     def report(self) -> dict[str, Any]:
         refusal = None if self._refusal is None else {"reason": self._refusal.reason, "message": str(self._refusal)}
         source = None if self._plan is None else self._plan.source
-        return {"plan": source, "refusal": refusal, "refinements": self._refined, "interventions": 0}
+        return {
+            "plan": source,
+            "refusal": refusal,
+            "refinements": self._refined,
+            "interventions": 0,
+            "safety": self._guard.report(),
+        }
 
 
 class ScriptedPolicy:
     """Movements led by a plan, behind the contract of every policy."""
 
-    def __init__(self, name: str = "skills", planning: Planning | None = None) -> None:
+    def __init__(
+        self, name: str = "skills", planning: Planning | None = None, limits: SafetyLimits | None = None
+    ) -> None:
         """`name`: one of `SCRIPTED`."""
         if name not in SCRIPTED:
             raise unknown_name("scripted policy", name, SCRIPTED)
         self.name = name
         self.planning = planning or Planning()
+        self.limits = limits or SafetyLimits()
         self.spec = Spec(cameras=(), facts=True)
         self.chunk_length = 1
 
     @property
     def text_encoder_name(self) -> str:
         return f"none; plans by {self.planning.planner} {self.planning.model}".rstrip()
+
+    @property
+    def safety_limits(self) -> str:
+        """For the protocol card."""
+        return self.limits.describe()
 
     def encode(self, observation: Observation) -> Features:
         assert observation.facts is not None
@@ -149,7 +176,7 @@ class ScriptedPolicy:
 
     def initial_state(self, num_rows: int) -> PolicyState:
         decompose, motions = decomposer(self.planning), SCRIPTED[self.name]()
-        return [Pilot(decompose, motions, self.planning.refinements) for _ in range(num_rows)]
+        return [Pilot(decompose, motions, self.planning.refinements, self.limits) for _ in range(num_rows)]
 
 
 def decomposer(planning: Planning) -> Decomposer:

@@ -125,7 +125,7 @@ def open_drawer(facts: Facts, name: str) -> Skill:
     facts, arrived = yield from come_to(facts, handle + BEFORE_HANDLE_M * pull, rotation, OPEN)
     if not arrived:
         return facts, False
-    facts, arrived = yield from straight(facts, handle, rotation, OPEN)
+    facts, arrived = yield from straight(facts, handle, rotation, OPEN, tolerance=0.010)
     if not arrived:
         return facts, False
     facts = yield from close_fingers(facts, Reach(handle, rotation, handle[2]))

@@ -1,4 +1,4 @@
-"""What a drawer, or the hand that pulls it, would meet on its way, and where else that could stand."""
+"""What a drawer, the hand that pulls it, or a pushed thing would meet on its way, and where else that could stand."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from hone.primitives.grasps import HAND_HALF_LENGTH_M, HAND_HALF_WIDTH_M, point_
 from hone.primitives.skills import scene_points
 
 ROOM_M = 0.02
-"""Least distance from the path of a drawer at which a thing may stay."""
+"""Least distance from such a path at which a thing may stay."""
 FARTHEST_M = 0.75
 """From the robot's foot: where a thing may be put aside."""
+NEAREST_M = 0.45
+"""Nearer to the foot the folded arm is slow to get where it should: such places only for want of others."""
 Flat = Float64[np.ndarray, "_ 2"]
 
 
 def in_the_way(facts: Facts, joint: str, later: Sequence[str] = ()) -> list[str]:
     """Things that stand high enough to be hit, and those to be moved `later` that would be under the open drawer."""
-    drawer, hand = _swept(facts, joint)
+    drawer, hand = drawer_path(facts, joint)
     part = facts.joints[joint].part
     underside = float(point_cloud(facts.shapes[part], facts.parts[part])[:, 2].min())
     knuckles = float(_handle(facts, joint)[2]) + HIGHEST_ON_HANDLE_M - HAND_HALF_LENGTH_M
@@ -41,24 +43,46 @@ def in_the_way(facts: Facts, joint: str, later: Sequence[str] = ()) -> list[str]
     return hit
 
 
-def free_place(facts: Facts, thing: str, joint: str) -> Float64[np.ndarray, " 3"] | None:
-    """The nearest place on the same level, within reach, that the drawer's path and other things leave free."""
+def before(facts: Facts, thing: str, goal: Float64[np.ndarray, " 3"]) -> list[str]:
+    """Things that a pushed one would take along instead of brushing aside: the middle of its path meets theirs."""
+    here = facts.objects[thing].position[:2]
+    cloud = point_cloud(facts.shapes[thing], facts.objects[thing])[:, :2] - here
+    radius = float(np.linalg.norm(cloud, axis=1).max())
+    line = here + np.linspace(0.0, 1.0, 50)[:, None] * (goal[:2] - here)
+    floor = facts.objects[thing].position[2] - ROOM_M
+    return [
+        name
+        for name, pose in facts.objects.items()
+        if name != thing and pose.position[2] > floor and _distance(line, pose.position) < radius
+    ]
+
+
+def push_path(facts: Facts, thing: str, goal: Float64[np.ndarray, " 3"]) -> Flat:
+    """Where the pushed thing will be, seen from above."""
+    pose = facts.objects[thing]
+    own = skyline(point_cloud(facts.shapes[thing], pose))[:, :2]
+    return (own + np.linspace(0.0, 1.0, 20)[:, None, None] * (goal - pose.position)[:2]).reshape(-1, 2)
+
+
+def free_place(facts: Facts, thing: str, path: Flat) -> Float64[np.ndarray, " 3"] | None:
+    """The nearest place on the same level, well within reach, that `path` and other things leave free."""
     here = facts.objects[thing].position
     own = point_cloud(facts.shapes[thing], facts.objects[thing])[:, :2] - here[:2]
     radius = float(np.linalg.norm(own, axis=1).max())
     others = scene_points(facts, without=thing)
-    taken = np.concatenate([*_swept(facts, joint), others[others[:, 2] > here[2] - ROOM_M, :2]])
+    taken = np.concatenate([path, others[others[:, 2] > here[2] - ROOM_M, :2]])
     grid = np.arange(-0.30, 0.301, 0.02)
     places = here[:2] + np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
-    places = places[np.linalg.norm(places - facts.base.position[:2], axis=1) < FARTHEST_M]
-    places = places[np.argsort(np.linalg.norm(places - here[:2], axis=1))]
+    from_foot = np.linalg.norm(places - facts.base.position[:2], axis=1)
+    worth = np.linalg.norm(places - here[:2], axis=1) + 2.0 * np.maximum(NEAREST_M - from_foot, 0.0)
+    places = places[from_foot < FARTHEST_M][np.argsort(worth[from_foot < FARTHEST_M])]
     for spot in places:
         if np.linalg.norm(taken - spot, axis=1).min() > radius + ROOM_M:
             return np.append(spot, here[2])
     return None
 
 
-def _swept(facts: Facts, joint: str) -> tuple[Flat, Flat]:
+def drawer_path(facts: Facts, joint: str) -> tuple[Flat, Flat]:
     """Where the opening drawer and the hand that pulls it will be, seen from above."""
     part, way = facts.joints[joint].part, opening_direction(facts.joints[joint])[:2]
     travel = np.arange(0.0, abs(open_end(facts.joints[joint])) + BEFORE_HANDLE_M, 0.01)[:, None, None]

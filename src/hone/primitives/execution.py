@@ -10,7 +10,7 @@ import numpy as np
 from hone.envs.libero.facts import Facts
 from hone.language.plan import Plan, Subgoal, Target, Verb
 from hone.primitives.articulated import close_drawer, open_drawer, turn_knob
-from hone.primitives.clearing import free_place, in_the_way
+from hone.primitives.clearing import Flat, before, drawer_path, free_place, in_the_way, push_path
 from hone.primitives.conditions import held, joint_of, reached, shut_in
 from hone.primitives.doors import close_door, open_door
 from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw, point_cloud, unlike
@@ -69,7 +69,7 @@ class _Doing:
         if target is None:
             return (yield from self.operate(facts, verb, joint_of(facts, thing), later))
         if verb == "push":
-            return (yield from self.motions.push(facts, thing, place_for(facts, thing, target), 0))
+            return (yield from self.push(facts, thing, place_for(facts, thing, target), 0))
         if isinstance(target, str) and (joint := shut_in(facts, target)) is not None:
             facts, opened = yield from self.operate(facts, "open", joint, [thing, *later])
             if not opened:
@@ -86,15 +86,23 @@ class _Doing:
         slides = facts.joints[joint].kind == "slide"
         if verb == "open" and slides:
             for thing in in_the_way(facts, joint, later):
-                facts, moved = yield from self.put_aside(facts, thing, joint)
+                facts, moved = yield from self.put_aside(facts, thing, np.concatenate(drawer_path(facts, joint)))
                 if not moved:
                     return facts, False
         if verb == "open":
             return (yield from (open_drawer if slides else open_door)(facts, joint))
         return (yield from (close_drawer if slides else close_door)(facts, joint))
 
-    def put_aside(self, facts: Facts, thing: str, joint: str) -> Skill:
-        spot = free_place(facts, thing, joint)
+    def push(self, facts: Facts, thing: str, goal: Position, attempt: int) -> Skill:
+        """Push a thing, once what it would take along has been put aside, if that can be grasped."""
+        for other in before(facts, thing, goal):
+            spot = free_place(facts, other, push_path(facts, thing, goal))
+            if spot is not None and choose_grasp(facts, other, spot, []) is not None:
+                facts, _ = yield from self.transfer(facts, other, spot)
+        return (yield from self.motions.push(facts, thing, goal, attempt))
+
+    def put_aside(self, facts: Facts, thing: str, path: Flat) -> Skill:
+        spot = free_place(facts, thing, path)
         return (facts, False) if spot is None else (yield from self.transfer(facts, thing, spot))
 
     def transfer(self, facts: Facts, thing: str, target: Place, share: Share | None = None) -> Skill:
@@ -106,7 +114,7 @@ class _Doing:
             if grasp is None:
                 if tried or abs(place_at[2] - facts.objects[thing].position[2]) > LEVEL_M:
                     return facts, False
-                return (yield from self.motions.push(facts, thing, place_at, attempt))
+                return (yield from self.push(facts, thing, place_at, attempt))
             tried.append(grasp)
             facts, grasped = yield from self.motions.take(facts, grasp, attempt)
             if grasped:

@@ -6,7 +6,7 @@ Privileged: it sees object poses. For demonstrations its plan is the simulator's
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,9 +16,10 @@ from hone.errors import HoneError
 from hone.language.plan import Plan, Subgoal, Verb
 from hone.primitives.execution import carry_out
 from hone.primitives.motions import Motions, TypedSkills
+from hone.primitives.safety import Guard
 from hone.primitives.skills import OPEN, Command
 
-VERSION = "skills_v2"
+VERSION = "skills_v3"
 """Changes whenever the same scene would get other movements."""
 ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
 """What the expert can make true, in the order it does so; but what nothing is put into is closed first."""
@@ -53,11 +54,18 @@ class Manner:
 class Expert:
     """One episode of the expert: `act(facts)` gives the command of the next control step, `None` when it has ended."""
 
-    def __init__(self, rests: Sequence[int] = (), plan: Plan | None = None, motions: Motions | None = None) -> None:
+    def __init__(
+        self,
+        rests: Sequence[int] = (),
+        plan: Plan | None = None,
+        motions: Motions | None = None,
+        guard: Guard | None = None,
+    ) -> None:
         """`rests`: control steps to stand still before the first, second, … time that the hand closes or opens.
 
-        Without a `plan` it does what the simulator's goal asks for.
+        Without a `plan` it does what the simulator's goal asks for. `guard` keeps it within safety limits.
         """
+        self._guard = guard or Guard()
         self._plan, self._motions = plan, motions or TypedSkills()
         self._commands: Generator[Command, Facts, bool] | None = None
         self._rests = list(rests)
@@ -65,6 +73,13 @@ class Expert:
         self._next: Command | None = None
 
     def act(self, facts: Facts) -> Command | None:
+        command = self._command(facts)
+        if command is None:
+            return None
+        allowed = self._guard.allow(facts, command.action)
+        return None if allowed is None else replace(command, action=allowed)
+
+    def _command(self, facts: Facts) -> Command | None:
         if self._resting:
             self._resting -= 1
         else:

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from hone.envs.libero.facts import Facts, Pose
+from hone.primitives import pushing
 from hone.primitives.grasps import (
     HAND_ABOVE_M,
     TIP_M,
@@ -54,12 +55,6 @@ RIM_M = 0.06
 """How far around the carried thing that is looked for: a container's rim counts."""
 OPEN_STEPS = 6
 MOST_STEPS = 160
-BEHIND_M = 0.05
-"""A push begins this far behind the thing's outline."""
-LOW_M = 0.006
-"""Height of the fingertips over what a pushed thing stands on: low, so that it slides and does not fall over."""
-UPRIGHT = 0.9
-"""Least cosine between where a pushed thing's own up was and is."""
 FINGERS, HAND = Cylinder(0.05, -TIP_M), Cylinder(0.08, HAND_ABOVE_M)
 """Rounder than the real hand, which is 13 and 21 cm long and 2 and 7 cm wide."""
 
@@ -99,7 +94,7 @@ def carry(
     cloud = point_cloud(facts.shapes[name], thing) - facts.eef.position
     cargo = Cylinder(float(np.linalg.norm(cloud[:, :2], axis=1).max()), float(cloud[:, 2].min()))
     goal = facts.eef.position + over - thing.position
-    goal[2] = _top(others, goal, cargo.radius + RIM_M) + DROP_M - cargo.bottom
+    goal[2] = _top(others, goal, cargo.radius + RIM_M, facts.table_m) + DROP_M - cargo.bottom
     grip = offset_in_hand(facts, name)
     movement = Movement(
         start=_state(facts.eef, closed=True),
@@ -120,33 +115,22 @@ def push(
     config: LmpConfig | None = None,
     note: Note = _unheard,
 ) -> Skill:
-    """Go behind the thing with closed fingers, as seen from where it is to go, and move it there over the table.
+    """Come onto the thing with closed fingers, and drag it to where it is to go (`pushing.py`).
 
-    The second movement is straight: weights would lead the fingers off the thing. For things lower than the palm, which
-    is 6 cm above the tips: it meets a taller one first, at its top, and throws it over. True if it then is there and
-    still upright.
+    The second movement has no weights: they would lead the fingers off the thing. True if it then is there.
     """
-    thing = facts.objects[name]
-    along = (goal[:2] - thing.position[:2]) / max(float(np.linalg.norm(goal[:2] - thing.position[:2])), 1e-9)
-    cloud = point_cloud(facts.shapes[name], thing) - thing.position
-    outline = float((cloud[:, :2] @ along).max())
-    height = float(thing.position[2] + cloud[:, 2].min() + TIP_M + LOW_M)
-    yaw = nearest_yaw(float(np.arctan2(along[1], along[0])) + np.pi / 2, opening_yaw(facts.eef.rotation))
-    begin = np.append(thing.position[:2] - (outline + BEHIND_M) * along, height)
-    end = np.append(goal[:2] - outline * along, height)
-    config = config or LmpConfig()
-    start = _state(facts.eef, closed=True)
-    columns = skyline(scene_points(facts))
-    come = Movement(start, _goal(begin, yaw, facts, closed=True), (FINGERS, HAND), columns, config)
-    facts, arrived = yield from _perform(facts, come, propose, note)
-    if not arrived:
-        return facts, False
-    start, columns = _state(facts.eef, closed=True), skyline(scene_points(facts, without=name))
-    shove = Movement(start, _goal(end, yaw, facts, closed=True), (FINGERS, HAND), columns, config)
-    facts, _ = yield from _perform(facts, shove, lambda movement: movement.standing(), note)
-    pushed = facts.objects[name]
-    upright = float(pushed.rotation[2] @ thing.rotation[2]) > UPRIGHT
-    return facts, upright and float(np.linalg.norm(pushed.position[:2] - goal[:2])) < NEAR_M
+
+    def come(facts: Facts, position: Float64[np.ndarray, " 3"], yaw: float) -> Skill:
+        movement = Movement(
+            start=_state(facts.eef, closed=True),
+            goal=_goal(position, yaw, facts, closed=True),
+            cylinders=(FINGERS, HAND),
+            columns=skyline(scene_points(facts)),
+            config=config or LmpConfig(),
+        )
+        return (yield from _perform(facts, movement, propose, note))
+
+    return (yield from pushing.push(facts, name, goal, come))
 
 
 def transfer(
@@ -224,7 +208,7 @@ def _goal(position: Float64[np.ndarray, " 3"], yaw: float, facts: Facts, closed:
     return np.array([*position, nearest_yaw(yaw, opening_yaw(facts.eef.rotation)), float(closed)])
 
 
-def _top(points: Points, place: Float64[np.ndarray, " 3"], radius: float) -> float:
+def _top(points: Points, place: Float64[np.ndarray, " 3"], radius: float, table_m: float) -> float:
     """Height of the highest point within `radius` of a place; the table's where there is none."""
     under = np.linalg.norm(points[:, :2] - place[:2], axis=1) < radius
-    return float(points[under, 2].max(initial=points[:, 2].min(initial=0.0)))
+    return float(points[under, 2].max(initial=table_m))

@@ -41,7 +41,7 @@ class TypedSkills:
         return (yield from pick(facts, grasp))
 
     def bring(self, facts: Facts, thing: str, spot: Spot, attempt: int) -> Skill:
-        return (yield from place(facts, thing, spot.position, spot.turn))
+        return (yield from place(facts, thing, spot.position, spot.turn, spot.aside))
 
     def push(self, facts: Facts, thing: str, goal: Position, attempt: int) -> Skill:
         return (yield from push(facts, thing, goal))

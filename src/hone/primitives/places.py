@@ -44,10 +44,14 @@ class Share:
 
 @dataclass(frozen=True)
 class Spot:
-    """A position for a thing's origin (m), and how far it is to be turned about the vertical (rad)."""
+    """A position for a thing's origin (m), and how far it is to be turned about the vertical (rad).
+
+    `aside`: it is led away from what it stood next to, so that the way need not be clear of what is behind it.
+    """
 
     position: Position
     turn: float = 0.0
+    aside: bool = False
 
 
 def place_for(facts: Facts, thing: str, place: Place, share: Share | None = None) -> Position:
@@ -112,7 +116,7 @@ def spot_for(facts: Facts, thing: str, place: Place, share: Share | None = None)
     """
     position = place_for(facts, thing, place, share)
     if not isinstance(place, str) or place not in facts.regions:
-        return Spot(position)
+        return Spot(position, aside=isinstance(place, np.ndarray))
     if facts.regions[place].joint is not None:
         return _in_drawer(facts, thing, facts.regions[place])
     return _into(facts, thing, facts.regions[place], position) if share is None else Spot(position)

@@ -1,8 +1,12 @@
-"""Drag a flat thing that no gripper can take (a plate) over the table with pressed-down fingers."""
+"""Drag a flat thing that no gripper can take (a plate) over the table with closed fingers that press on it a little.
+
+Fingers and plate stick no better than plate and table, so pressing harder does not help: it tilts the plate under the
+fingers. A few newtons are enough, and far below what the safety limits allow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import numpy as np
 from jaxtyping import Float64
@@ -21,29 +25,41 @@ from hone.primitives.skills import (
     scene_points,
 )
 
+Vector = Float64[np.ndarray, " 3"]
+Come = Callable[[Facts, Vector, float], Skill]
+"""Brings the grip site of a hand with closed fingers to a position (m), pointing down, with a yaw (rad)."""
+
 STROKES = 8
 AHEAD_M = 0.026
 """The fingers press this far from the thing's middle, on the side it is to go to: from there they pull it along."""
-PRESS_M = 0.03
+ABOVE_M = 0.03
+PRESS_M = 0.008
 LEAD_M = 0.05
 SLIPPED_M = 0.02
 ARRIVED_M = 0.015
 
 
-def push(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"]) -> Skill:
+def come_over(facts: Facts, position: Vector, yaw: float) -> Skill:
+    """Over everything on the way, then down."""
+    passed = highest_between(skyline(scene_points(facts)), facts.eef.position, position)
+    down = Reach(position, downward(yaw), passed + CLEARANCE_M + TIP_M)
+    return (yield from move(facts, lambda _: down, CLOSE, tolerance=0.01))
+
+
+def push(facts: Facts, name: str, goal: Vector, come: Come = come_over) -> Skill:
     """Drag `name` until its origin is over `goal`; press down anew whenever the fingers slip."""
     for _ in range(STROKES):
         if _left(facts, name, goal) < ARRIVED_M:
             return facts, True
-        facts = yield from _stroke(facts, name, goal)
+        facts = yield from _stroke(facts, name, goal, come)
     return facts, _left(facts, name, goal) < ARRIVED_M
 
 
-def _left(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"]) -> float:
+def _left(facts: Facts, name: str, goal: Vector) -> float:
     return float(np.linalg.norm(goal[:2] - facts.objects[name].position[:2]))
 
 
-def _stroke(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"]) -> Generator[Command, Facts, Facts]:
+def _stroke(facts: Facts, name: str, goal: Vector, come: Come) -> Generator[Command, Facts, Facts]:
     """Press down and drag until the thing is there or left behind, then rise."""
     thing = facts.objects[name]
     along = (goal[:2] - thing.position[:2]) / _left(facts, name, goal)
@@ -51,14 +67,11 @@ def _stroke(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"]) -> Generat
     cloud = point_cloud(facts.shapes[name], thing)
     under = np.linalg.norm(cloud[:, :2] - seat, axis=1) < 0.01
     floor = float(cloud[under, 2].max(initial=thing.position[2]))
-    rotation = downward(nearest_yaw(np.pi / 2, opening_yaw(facts.eef.rotation)))
-    above = np.append(seat, floor + TIP_M + 0.03)
-    passed = highest_between(skyline(scene_points(facts)), facts.eef.position, above)
-    come = Reach(above, rotation, passed + CLEARANCE_M + TIP_M)
-    facts, arrived = yield from move(facts, lambda _: come, CLOSE, tolerance=0.01)
+    yaw = nearest_yaw(np.pi / 2, opening_yaw(facts.eef.rotation))
+    facts, arrived = yield from come(facts, np.append(seat, floor + TIP_M + ABOVE_M), yaw)
     if not arrived:
         return facts
-    pressed = floor + TIP_M - PRESS_M
+    rotation, pressed = downward(yaw), floor + TIP_M - PRESS_M
     for _ in range(12):
         facts = yield Command(reach_action(facts.eef, Reach(np.append(seat, pressed), rotation, pressed), CLOSE))
     offset = facts.objects[name].position[:2] - facts.eef.position[:2]

@@ -185,10 +185,12 @@ def close_fingers(facts: Facts, reach: Reach, max_steps: int = 14) -> Generator[
     return facts
 
 
-def place(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"], turn: float = 0.0) -> Skill:
+def place(
+    facts: Facts, name: str, goal: Float64[np.ndarray, " 3"], turn: float = 0.0, only_ahead: bool = False
+) -> Skill:
     """Carry the thing in the hand until its origin is over `goal`, lower it, let go and rise a little.
 
-    On the way it is turned by `turn` (rad) about the vertical.
+    On the way it is turned by `turn` (rad) about the vertical. `only_ahead`: not over what is behind it.
 
     Fails if the thing is lost on the way. It is let go just above its support, or as low as the hand gets: a basket's
     rim stops the hand before a small thing touches the basket's floor, and it drops the rest.
@@ -207,7 +209,8 @@ def place(facts: Facts, name: str, goal: Float64[np.ndarray, " 3"], turn: float 
         position = facts.eef.position + goal - thing.position
         lowest = lowest_clear_height(others, position, yaw, facts.gripper_width_m)
         position[2] = max(support + 0.004 + hang, lowest)
-        travel = max(highest_between(heights, facts.eef.position, position) + CLEARANCE_M + hang, float(position[2]))
+        passed = highest_between(heights, facts.eef.position, position, only_ahead=only_ahead)
+        travel = max(passed + CLEARANCE_M + hang, float(position[2]))
         return Reach(position, downward(yaw), travel, hover=travel - position[2], near=0.025, inner=0.01)
 
     facts, arrived = yield from move(
@@ -253,14 +256,22 @@ def offset_in_hand(facts: Facts, name: str) -> Float64[np.ndarray, " 3"]:
 
 
 def highest_between(
-    points: Points, start: Float64[np.ndarray, " 3"], end: Float64[np.ndarray, " 3"], half_width: float = CORRIDOR_M
+    points: Points,
+    start: Float64[np.ndarray, " 3"],
+    end: Float64[np.ndarray, " 3"],
+    half_width: float = CORRIDOR_M,
+    only_ahead: bool = False,
 ) -> float:
-    """Height of the highest point near the straight path from `start` to `end`, seen from above; -inf if none."""
+    """Height of the highest point near the straight path from `start` to `end`, seen from above; -inf if none.
+
+    `only_ahead` leaves out what lies behind the start.
+    """
     along = end[:2] - start[:2]
     squared = float(along @ along)
-    share = np.clip((points[:, :2] - start[:2]) @ along / max(squared, 1e-9), 0.0, 1.0)
-    distance = np.linalg.norm(points[:, :2] - start[:2] - share[:, None] * along, axis=1)
-    return float(points[distance < half_width, 2].max(initial=-np.inf))
+    share = (points[:, :2] - start[:2]) @ along / max(squared, 1e-9)
+    distance = np.linalg.norm(points[:, :2] - start[:2] - np.clip(share, 0.0, 1.0)[:, None] * along, axis=1)
+    near = distance < half_width
+    return float(points[near & (share > 0.0) if only_ahead else near, 2].max(initial=-np.inf))
 
 
 def _support(others: Points, shape: Points, goal: Float64[np.ndarray, " 3"]) -> float:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import mujoco
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from hone.envs.libero.engine import Slot
 from hone.envs.libero.scene import Scene
@@ -71,7 +71,12 @@ class Facts:
     """What is true in one slot now.
 
     `base` and `eef` are the robot's foot and the site between its fingertips. `objects` are movable, `fixtures` are not
-    (their `parts`, drawers and knobs, are).
+    (their `parts`, drawers and knobs, are). `table_m` is the height of the top of the table, or of the floor that the
+    things stand on.
+
+    `hand_force_n` is the sum of what everything that touches hand and fingers exerts on them (N): what a force sensor
+    in the wrist shows, less the hand's own weight. Squeezing a thing adds nothing to it. It is that of the last physics
+    step, so a blow that is over within a control step is missed.
 
     `shapes` holds the collision boxes of each object, fixture and part, in its own frame.
 
@@ -83,6 +88,8 @@ class Facts:
     base: Pose
     eef: Pose
     gripper_width_m: float
+    hand_force_n: Float64[np.ndarray, " 3"]
+    table_m: float
     objects: dict[str, Pose]
     fixtures: dict[str, Pose]
     parts: dict[str, Pose]
@@ -109,6 +116,9 @@ class FactReader:
         for body in range(model.nbody):
             if model.body(body).name.startswith(("robot0", "gripper0")):
                 self._thing_of_root[int(model.body_rootid[body])] = "robot"
+        self._hand = self._below(model.body(scene.robot.hand_body).id)
+        self._robot = np.array([self._thing_of_root.get(int(root)) == "robot" for root in model.body_rootid])
+        self._table_m = self._top_of_arena()
         self._finger = [int(model.joint(f"gripper0_finger_joint{i}").qposadr[0]) for i in (1, 2)]
         roots = {model.body_rootid[self._body[name]] for name in scene.fixtures}
         self._part = {
@@ -136,6 +146,8 @@ class FactReader:
             task_name=scene.task.name,
             base=_pose(data.xpos[self._base], data.xmat[self._base]),
             eef=_pose(data.site_xpos[self._eef], data.site_xmat[self._eef]),
+            hand_force_n=self._hand_force(data),
+            table_m=self._table_m,
             gripper_width_m=float(abs(data.qpos[self._finger[0]]) + abs(data.qpos[self._finger[1]])),
             objects={name: poses[name] for name in scene.objects},
             fixtures={name: poses[name] for name in scene.fixtures},
@@ -158,6 +170,35 @@ class FactReader:
             satisfied=tuple(bool(truth) for truth in slot.literals()),
             of_interest=scene.of_interest,
         )
+
+    def _hand_force(self, data: mujoco.MjData) -> Float64[np.ndarray, " 3"]:
+        total, wrench = np.zeros(3), np.zeros(6)
+        bodies = self._model.geom_bodyid[data.contact.geom[: data.ncon]]
+        touching = (self._hand[bodies].sum(1) == 1) & (self._robot[bodies].sum(1) == 1)
+        for index in np.flatnonzero(touching):
+            mujoco.mj_contactForce(self._model, data, index, wrench)  # in the contact's frame, on its second body
+            force = data.contact.frame[index].reshape(3, 3).T @ wrench[:3]
+            total += force if self._hand[bodies[index, 1]] else -force
+        return total
+
+    def _below(self, root: int) -> Bool[np.ndarray, " nbody"]:
+        """Marks body `root` and all that hang on it."""
+        below = np.zeros(self._model.nbody, bool)
+        for body in range(root, self._model.nbody):  # a parent comes before its children
+            below[body] = body == root or below[self._model.body_parentid[body]]
+        return below
+
+    def _top_of_arena(self) -> float:
+        """Height of the highest collision shape that is neither robot nor thing: a table's top, else the floor."""
+        model, tops = self._model, [0.0]
+        for root in set(model.body_rootid.tolist()) - set(self._thing_of_root) - {0}:
+            pose = Pose(model.body_pos[root], _matrix(model.body_quat[root]))
+            for box in self._boxes(root):
+                turned = pose.rotation @ box.rotation
+                if np.isfinite(box.half_size).all():
+                    center = pose.position + pose.rotation @ box.center
+                    tops.append(float(center[2] + np.abs(turned[2]) @ box.half_size))
+        return max(tops)
 
     def _joint(self, part: str, index: int, data: mujoco.MjData) -> Joint:
         model = self._model
