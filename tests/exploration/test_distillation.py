@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from hone.errors import HoneError
-from hone.exploration.distillation import DistillationConfig, distill, lessons
+from hone.exploration.distillation import DistillationConfig, LessonBook, distill, lessons
 from hone.policies.base import Candidate
 from hone.policies.heads import DCTHeadConfig
 from hone.policies.small import SmallPolicy, SmallPolicyConfig
@@ -52,28 +52,41 @@ def trajectory(follower: SmallPolicy, number: int, hinted: bool, keep: Keep = "f
 
 
 @pytest.mark.parametrize("keep", ["features", "observations"])
-def test_lessons_are_the_solved_hinted_episodes_without_their_hints(keep):
+def test_lessons_are_the_solved_hinted_episodes(keep):
     follower = policy()
     done = [trajectory(follower, number, number != 2, keep) for number in (1, 2, 3)]
-    given = lessons(follower, done, torch.tensor([False, True, True]))
+    given = lessons(done, torch.tensor([False, True, True]))
     assert given is not None
     assert len(given) == 6
     torch.testing.assert_close(given.chunks, torch.full((6, H, 7), 0.3))
     assert given.executed.sum(1).tolist() == [H] * 5 + [1]
-    plain = follower.encode(observation(6, seed=3)).pooled
-    kept = follower.encode(given.inputs).pooled if isinstance(given.inputs, Observation) else given.inputs.pooled
-    torch.testing.assert_close(kept, plain)
+
+
+def test_a_book_keeps_the_newest_and_comes_back_from_a_checkpoint():
+    follower, book = policy(), LessonBook(capacity=8)
+    for number in (1, 3):
+        given = lessons([trajectory(follower, number, True)], torch.tensor([True]))
+        assert given is not None
+        kept = book.add(given)
+    assert len(kept) == 8
+    torch.testing.assert_close(kept.chunks[:, 0, 0], torch.tensor([0.1] * 2 + [0.3] * 6))
+    again = LessonBook(capacity=8)
+    again.load(book.tensors(), follower.features_version)
+    assert again.kept is not None
+    for name, tensor in again.tensors().items():
+        torch.testing.assert_close(tensor, book.tensors()[name], atol=0, rtol=0)
+    assert LessonBook(8).tensors() == {}
 
 
 def test_nothing_solved_with_hints_is_no_lesson():
     follower = policy()
-    assert lessons(follower, [trajectory(follower, 1, False)], torch.tensor([True])) is None
-    assert lessons(follower, [trajectory(follower, 1, True)], torch.tensor([False])) is None
+    assert lessons([trajectory(follower, 1, False)], torch.tensor([True])) is None
+    assert lessons([trajectory(follower, 1, True)], torch.tensor([False])) is None
 
 
 def test_the_policy_learns_to_do_it_unasked():
     follower = policy()
-    given = lessons(follower, [trajectory(follower, 4, True)], torch.tensor([True]))
+    given = lessons([trajectory(follower, 4, True)], torch.tensor([True]))
     assert given is not None
     encoder = [parameter.clone() for parameter in follower.encoder_parameters()]
     config = DistillationConfig(steps=200, learning_rate=3e-3)
@@ -81,6 +94,9 @@ def test_the_policy_learns_to_do_it_unasked():
     assert metrics["distill_loss"] < 0.1 * metrics["distill_loss_before"]
     unasked = follower.predict_action_chunk(observation(6, seed=4))
     assert (unasked[:5] - 0.4).abs().max() < 0.1
+    told = replace(observation(6, seed=9), hints=("move left, keep the gripper open",) * 6)
+    left = follower.predict_action_chunk(told)  # it still listens, where it has never been
+    assert (left[..., 1] < -0.1).float().mean() > 0.8
     for before, after in zip(encoder, follower.encoder_parameters(), strict=True):
         torch.testing.assert_close(before, after, atol=0, rtol=0)
 
@@ -88,11 +104,13 @@ def test_the_policy_learns_to_do_it_unasked():
 def test_what_cannot_be_distilled_says_why():
     follower = policy()
     with pytest.raises(HoneError, match="keep no decisions"):
-        lessons(follower, [trajectory(follower, 1, True, "nothing")], torch.tensor([True]))
+        lessons([trajectory(follower, 1, True, "nothing")], torch.tensor([True]))
     mixed = policy(follows_hints=False)
+    muddled = lessons([trajectory(mixed, 1, True)], torch.tensor([True]))
+    assert muddled is not None
     with pytest.raises(HoneError, match="mix the hint"):
-        lessons(mixed, [trajectory(mixed, 1, True)], torch.tensor([True]))
-    given = lessons(follower, [trajectory(follower, 1, True)], torch.tensor([True]))
+        distill(mixed, muddled, DistillationConfig(steps=1), torch.Generator())
+    given = lessons([trajectory(follower, 1, True)], torch.tensor([True]))
     assert given is not None
     follower.features_version += 1
     with pytest.raises(HoneError, match="encoder version 0"):

@@ -60,16 +60,20 @@ def test_stored_features_lose_their_hint():
     follower = policy(follows_hints=True)
     features = follower.encode(observation(hints=(HINT,) * 4))
     torch.testing.assert_close(
-        follower.without_hint(features).pooled, follower.encode(observation()).pooled, atol=0, rtol=0
+        follower.with_hints(features, [""] * len(features)).pooled,
+        follower.encode(observation()).pooled,
+        atol=0,
+        rtol=0,
     )
     with pytest.raises(HoneError, match="keep observations"):
-        policy().without_hint(features)
+        policy().with_hints(features, [""] * len(features))
 
 
 def test_a_combination_is_the_sum_of_its_clauses():
     follower = policy(follows_hints=True)
-    parts = [follower._hints(observation(1, hints=(clause,))) for clause in HINT.split(", ")]
-    torch.testing.assert_close(follower._hints(observation(1, hints=(HINT,))), parts[0] + parts[1])
+    clauses = HINT.split(", ")
+    apart = follower._heard([[clause] for clause in clauses])
+    torch.testing.assert_close(follower._heard([clauses])[0], apart.sum(0))
 
 
 def test_hints_are_given_to_a_share_of_the_rows_and_drills_have_targets_of_their_own():

@@ -3,50 +3,60 @@
 Evaluation is without hints, and reinforcement changes pi(a | o, hint). After an update, the chunks of the hinted
 episodes that the *reward* counts as solved are cloned from the same observations without their hint (self-imitation, Oh
 et al. 2018, arXiv:1806.05635, of hinted episodes only). It is a step of its own and no term of the GRPO loss: a group
-in which every hinted episode succeeds is dead there, and is the best lesson here. Keeps no state between calls.
+in which every hinted episode succeeds is dead there, and is the best lesson here.
+
+A policy that is taught only what to do unasked soon stops listening, and then no hinted episode succeeds any more. So
+half of each batch is unasked, a quarter keeps the hint that was given, and a quarter is drilled: any words, and the
+steady motion that they describe.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hone.errors import HoneError
+from hone.exploration.phrases import actions_of, random_phrase
 from hone.policies.base import Features
 from hone.policies.learned import LearnedPolicy
 from hone.training.rollout import Trajectory, join_inputs
 from hone.types import Observation
 
 log = logging.getLogger(__name__)
+LESSONS = "lessons."
+"""What the names of a book's tensors begin with in a checkpoint."""
 
 
 @dataclass(frozen=True)
 class DistillationConfig:
     """How hinted successes are cloned after an update."""
 
-    steps: int = 20
+    steps: int = 200
     """Optimizer steps per call."""
     batch_size: int = 256
     """Decisions per step."""
-    learning_rate: float = 1e-4
+    learning_rate: float = 3e-4
     """AdamW's, without a schedule."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this global norm."""
+    remembered: int = 20_000
+    """Decisions of earlier updates that are repeated, the newest first."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "max_grad_norm"):
+        for name in ("steps", "batch_size", "learning_rate", "max_grad_norm", "remembered"):
             if not getattr(self, name) > 0:
                 raise HoneError(f"distillation {name} is {getattr(self, name)}; it must be positive.")
 
 
 @dataclass(frozen=True)
 class Lessons:
-    """Decisions to imitate: inputs that hold no hint any more, the chunks and which of their steps were executed."""
+    """`D` decisions to imitate: inputs with the hint that was given, the chunks, and which of their steps were run."""
 
     inputs: Features | Observation
     chunks: Float[Tensor, "D H A"]
@@ -56,7 +66,7 @@ class Lessons:
         return len(self.chunks)
 
 
-def lessons(policy: LearnedPolicy, trajectories: Sequence[Trajectory], solved: Bool[Tensor, " N"]) -> Lessons | None:
+def lessons(trajectories: Sequence[Trajectory], solved: Bool[Tensor, " N"]) -> Lessons | None:
     """The decisions of hinted episodes that are `solved` (by the reward's own account); `None` if there are none.
 
     Rollouts must have kept features, of a policy that keeps its hints apart, or observations.
@@ -68,16 +78,54 @@ def lessons(policy: LearnedPolicy, trajectories: Sequence[Trajectory], solved: B
     if not parts:
         return None
     inputs = join_inputs([inputs for inputs, _ in parts])
-    inputs = policy.without_hint(inputs) if isinstance(inputs, Features) else replace(inputs, hints=None)
     chunks = torch.cat([candidate.chunk for _, candidate in parts])
     counts = torch.cat([torch.as_tensor(t.executed) for t in kept])
     return Lessons(inputs, chunks, torch.arange(chunks.shape[1]) < counts[:, None])
 
 
+class LessonBook:
+    """The lessons of a run so far: the newest of them, as stored features."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.kept: Lessons | None = None
+
+    def add(self, new: Lessons) -> Lessons:
+        """All that is kept, with what is new. Observations are not kept: their pictures would fill the memory."""
+        if not isinstance(new.inputs, Features):
+            return new
+        known = self.kept
+        if known is not None and isinstance(known.inputs, Features):
+            inputs = Features.cat([known.inputs, new.inputs])
+            new = Lessons(inputs, torch.cat([known.chunks, new.chunks]), torch.cat([known.executed, new.executed]))
+        last = slice(max(len(new) - self.capacity, 0), None)
+        assert isinstance(new.inputs, Features)
+        self.kept = Lessons(new.inputs[last], new.chunks[last], new.executed[last])
+        return self.kept
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a checkpoint; nothing where nothing is kept."""
+        if self.kept is None:
+            return {}
+        inputs = self.kept.inputs
+        assert isinstance(inputs, Features)
+        parts = {"tokens": inputs.tokens, "mask": inputs.mask, "pooled": inputs.pooled}
+        parts |= {"chunks": self.kept.chunks, "executed": self.kept.executed}
+        return {f"{LESSONS}{name}": tensor.contiguous() for name, tensor in parts.items()}
+
+    def load(self, tensors: Mapping[str, Tensor], version: int) -> None:
+        """The inverse; `version` is that of the policy's encoder, which is frozen while features are stored."""
+        if f"{LESSONS}chunks" in tensors:
+            tokens, mask, pooled, chunks, executed = (
+                tensors[f"{LESSONS}{name}"] for name in ("tokens", "mask", "pooled", "chunks", "executed")
+            )
+            self.kept = Lessons(Features(tokens, mask, pooled, version), chunks, executed)
+
+
 def distill(
     policy: LearnedPolicy, given: Lessons, config: DistillationConfig, generator: torch.Generator
 ) -> dict[str, float]:
-    """Clone the lessons into what the policy trains; returns the cloning loss before and after.
+    """Clone the lessons into what the policy trains; returns the loss of doing it unasked, before and after.
 
     `generator` draws the batches. Stored features must be of the encoder as it is, which must then be frozen.
     """
@@ -91,26 +139,52 @@ def distill(
             )
     parameters = policy.trainable_parameters()
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
-    everything = torch.arange(len(given))
+    words = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    sample = torch.randperm(len(given), generator=generator)[: config.batch_size]
     with torch.no_grad():
-        before = float(_loss(policy, given, everything))
+        before = float(_unasked(policy, given, sample))
     for _ in range(config.steps):
-        rows = torch.randint(len(given), (min(config.batch_size, len(given)),), generator=generator)
-        loss = _loss(policy, given, rows)
+        size = min(config.batch_size, len(given))
+        unasked, asked, drilled = torch.randint(len(given), (size,), generator=generator).tensor_split(
+            [size // 2, 3 * size // 4]
+        )
+        loss = (
+            len(unasked) * _unasked(policy, given, unasked)
+            + len(asked) * _loss(policy, given, asked, None)
+            + len(drilled) * _drilled(policy, given, drilled, words)
+        ) / size
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         optimizer.step()
     with torch.no_grad():
-        after = float(_loss(policy, given, everything))
+        after = float(_unasked(policy, given, sample))
     if policy.train_encoder:
         policy.features_version += 1
     return {"distilled_decisions": float(len(given)), "distill_loss_before": before, "distill_loss": after}
 
 
-def _loss(policy: LearnedPolicy, given: Lessons, rows: Tensor) -> Tensor:
-    if isinstance(given.inputs, Features):
-        features = given.inputs[rows]
-    else:
-        features = policy.encode(given.inputs.rows(rows.numpy()))
-    return policy.head.loss(features, given.chunks[rows], given.executed[rows])
+def _unasked(policy: LearnedPolicy, given: Lessons, rows: Tensor) -> Tensor:
+    return _loss(policy, given, rows, [""] * len(rows))
+
+
+def _drilled(policy: LearnedPolicy, given: Lessons, rows: Tensor, words: np.random.Generator) -> Tensor:
+    phrases = [random_phrase(words) for _ in rows]
+    steps = given.chunks.shape[1]
+    chunks = torch.from_numpy(np.array([actions_of(phrase, steps) for phrase in phrases], np.float32))
+    features = _features(policy, given.inputs, rows, phrases)
+    return policy.head.loss(features, chunks.reshape(len(rows), steps, -1), torch.ones(len(rows), steps).bool())
+
+
+def _loss(policy: LearnedPolicy, given: Lessons, rows: Tensor, hints: Sequence[str] | None) -> Tensor:
+    return policy.head.loss(_features(policy, given.inputs, rows, hints), given.chunks[rows], given.executed[rows])
+
+
+def _features(
+    policy: LearnedPolicy, inputs: Features | Observation, rows: Tensor, hints: Sequence[str] | None
+) -> Features:
+    """Of some rows, with other hints than were given, if any are named."""
+    if isinstance(inputs, Features):
+        return inputs[rows] if hints is None else policy.with_hints(inputs[rows], hints)
+    seen = inputs.rows(rows.numpy())
+    return policy.encode(seen if hints is None else replace(seen, hints=tuple(hints)))

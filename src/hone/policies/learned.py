@@ -113,11 +113,11 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
     def initial_state(self, num_rows: int) -> PolicyState:
         return None
 
-    def without_hint(self, features: Features) -> Features:
-        """Stored features as they would be had there been no hint, where a policy keeps the two apart."""
+    def with_hints(self, features: Features, hints: Sequence[str]) -> Features:
+        """Stored features as they would be had each row had this hint ("": none), where a policy keeps the two apart."""
         raise HoneError(
             f"the features of this '{self.name}' policy mix the hint with the rest; keep observations and encode them "
-            "without hints, or use a small policy with follows_hints."
+            "with other hints, or use a small policy with follows_hints."
         )
 
     @property

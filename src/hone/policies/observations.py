@@ -25,9 +25,8 @@ def conditioned_sentences(observation: Observation) -> list[str]:
     return [f"{instruction} {hint}".strip() for instruction, hint in zip(observation.instructions, hints, strict=True)]
 
 
-def hint_clauses(observation: Observation) -> list[list[str]]:
+def hint_clauses(hints: Sequence[str]) -> list[list[str]]:
     """The clauses of each row's hint, which commas separate; none where there is no hint."""
-    hints = observation.hints or ("",) * len(observation)
     return [[clause.strip() for clause in hint.split(",") if clause.strip()] for hint in hints]
 
 

@@ -109,7 +109,7 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
     encoder (`train_encoder = False`) freezes what turns pixels into numbers and nothing after.
 
     With `follows_hints` the last `hint_dim` features are the hint's and nothing else depends on it: the same features
-    with a block of zeros are those of the observation without its hint (`without_hint`).
+    with a block of zeros are those of the observation without its hint (`with_hints`).
     """
 
     name: ClassVar[str] = "small"
@@ -151,7 +151,7 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
             images = random_shift(images, augmentation.image_shift, generator)
             parts.append(camera(images.to(self.device), text))
         if self.config.follows_hints:
-            parts.append(self.hint(self._hints(observation)))
+            parts.append(self.hint(self._heard(hint_clauses(observation.hints or ("",) * len(observation)))))
         pooled = torch.cat(parts, dim=-1)
         no_tokens = pooled.new_zeros(len(pooled), 0, pooled.shape[-1])
         no_mask = torch.ones(len(pooled), 0, dtype=torch.bool, device=pooled.device)
@@ -173,21 +173,19 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         tokens = as_tensor(observation.state, self.device)
         return torch.cat([vector, object_features(tokens, proprio[:, :3])], dim=-1)
 
-    def without_hint(self, features: Features) -> Features:
+    def with_hints(self, features: Features, hints: Sequence[str]) -> Features:
         if not self.config.follows_hints:
-            return super().without_hint(features)
-        pooled = features.pooled.clone()
-        pooled[:, -self.config.hint_dim :] = 0.0
-        return replace(features, pooled=pooled)
+            return super().with_hints(features, hints)
+        block = self.hint(self._heard(hint_clauses(hints)))
+        return replace(features, pooled=torch.cat([features.pooled[:, : -self.config.hint_dim], block], dim=-1))
 
     def _sentences(self, observation: Observation) -> Float[Tensor, "B E"]:
         if self.config.follows_hints:
             return self._embedded(observation.instructions)
         return self._embedded(conditioned_sentences(observation))
 
-    def _hints(self, observation: Observation) -> Float[Tensor, "B E"]:
+    def _heard(self, clauses: Sequence[Sequence[str]]) -> Float[Tensor, "B E"]:
         """The sum of the clauses' embeddings: a combination never heard is the sum of clauses that were."""
-        clauses = hint_clauses(observation)
         counts = torch.tensor([len(row) for row in clauses], device=self.device)
         rows = torch.repeat_interleave(torch.arange(len(clauses), device=self.device), counts)
         vectors = self._embedded([clause for row in clauses for clause in row])

@@ -29,7 +29,7 @@ from hone.evaluation.protocol import source_commit
 from hone.evaluation.results import Cost, paired_difference
 from hone.evaluation.run_folder import RunClock, RunFolder, RunLog, open_run, read_json, read_rows, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
-from hone.exploration.distillation import DistillationConfig, distill, lessons
+from hone.exploration.distillation import LESSONS, DistillationConfig, LessonBook, distill, lessons
 from hone.exploration.guidance import GuidanceConfig, build_guidance, mark_hinted
 from hone.memory.deltas import add_to, weighted_mean, weights_of
 from hone.memory.experience import Memory
@@ -238,11 +238,14 @@ def _train(
     reward = build_reward(config.reward, config.synthesis)
     synthesized = reward if isinstance(reward, AdaptiveReward) else None
     guidance = build_guidance(config.guidance, policy.chunk_length)
+    book = LessonBook(config.distillation.remembered)
     mean_reward = 0.0
     first = 0
     if checkpoint is not None:
         first = checkpoint.iteration
-        grpo.load_state_dict({"tensors": checkpoint.tensors, "learning_rate": checkpoint.state["learning_rate"]})
+        moments = {name: tensor for name, tensor in checkpoint.tensors.items() if not name.startswith(LESSONS)}
+        grpo.load_state_dict({"tensors": moments, "learning_rate": checkpoint.state["learning_rate"]})
+        book.load(checkpoint.tensors, policy.features_version)
         curriculum.load_state_dict(checkpoint.state["curriculum"])
         counts, mean_reward = checkpoint.state["counts"], checkpoint.state["mean_reward"]
         if synthesized is not None:
@@ -287,10 +290,10 @@ def _train(
             batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
             if guidance is not None:
-                given = lessons(policy, valid, torch.tensor(outcome.succeeded))
-                if given is not None:
+                new = lessons(valid, torch.tensor(outcome.succeeded))
+                if new is not None:
                     drawn = torch_generator(config.seed, "distillation", iteration)
-                    metrics |= distill(policy, given, config.distillation, drawn)
+                    metrics |= distill(policy, book.add(new), config.distillation, drawn)
             mean_reward = stats.reward_mean
             curriculum.update([(t.request.task, done) for t, done in zip(valid, outcome.succeeded, strict=True)])
             if synthesized is not None:
@@ -333,7 +336,7 @@ def _train(
                 run.path,
                 iteration,
                 policy,
-                tensors=state["tensors"],
+                tensors={**state["tensors"], **book.tensors()},
                 state={
                     "learning_rate": state["learning_rate"],
                     "counts": counts,
