@@ -109,6 +109,11 @@ class Pilot:
         self._refined = 0
         self._waited = 0
 
+    @property
+    def has_ended(self) -> bool:
+        """There is nothing left that it would do."""
+        return self._expert is None and (self._plan is not None or self._refusal is not None)
+
     def act(self, instruction: str, facts: Facts) -> np.ndarray:
         """The action of the next control step `[7]`; rest with the hand open once there is nothing left to do."""
         try:
