@@ -216,6 +216,8 @@ def test_refusals(sentence: str, reason: str, says: str):
         ("the stove should be turned on", "turn on the stove"),
         ("I require the stove off now", "turn off the stove"),
         ("would you mind putting the white mug on the plate?", "put the white mug on the plate"),
+        ("find the white mug, then put it on the plate", "put the white mug on the plate"),
+        ("Go to the stove. Then turn it on", "turn on the stove"),
     ],
 )
 def test_wishes_are_read_as_orders(wish: str, order: str):
@@ -238,6 +240,8 @@ def test_wishes_are_read_as_orders(wish: str, order: str):
         "if you can't open the top drawer",
         "I need the top drawer open and the stove off",
         "the white mug must stay on the plate",
+        "find the white mug",
+        "pick up the white mug, find the plate and put it on the stove",
     ],
 )
 def test_what_is_no_wish_is_not_acted_on(sentence: str):

@@ -9,7 +9,8 @@ from typing import Literal
 
 from hone.language.plan import SIDES
 
-Action = Literal["pick", "put", "stack", "push", "open", "close", "turn_on", "turn_off"]
+Action = Literal["pick", "put", "stack", "push", "open", "close", "turn_on", "turn_off", "find"]
+"""`find` moves nothing: it says what the next clause speaks of."""
 Quantity = Literal["one", "both", "all"]
 Kind = Literal[
     "on", "top", "in", "under", "near", "between", "from", "left", "right", "front", "back", "middle", "table"
@@ -31,6 +32,7 @@ _VERBS = {
     "turn": "turn switch",
     "pull": "pull",
     "turn_on": "start",
+    "find": "find locate approach",
 }
 PARTICLES: dict[tuple[str, str], Action] = {
     ("pick", "up"): "pick",
@@ -104,6 +106,7 @@ def _lexicon() -> dict[str, tuple[str, str]]:
     lexicon |= {"of": ("of", "")}
     for stem, words in _VERBS.items():
         lexicon |= {form: ("verb", stem) for word in words.split() for form in (word, _gerund(word))}
+    lexicon |= {phrase: ("verb", "find") for phrase in ("go to", "go over to", "move to", "look for")}
     lexicon |= {word: ("preposition", kind) for kind, words in _PREPOSITIONS.items() for word in words}
     for preposition in ("on", "at", "in", "to", "from"):
         for word, kind in SIDE_WORDS.items():

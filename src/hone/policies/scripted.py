@@ -22,6 +22,7 @@ from hone.language.grammar import decompose
 from hone.language.llm import Client, LlmConfig
 from hone.language.llm_planner import LlmDecomposer
 from hone.language.plan import Decomposer, Plan, Refusal, Subgoal, check_grounded, check_reachable
+from hone.language.scene_words import subgoal_words
 from hone.policies.base import Candidate, Candidates, Features, LogProb, NoLikelihoodError, PolicyState
 from hone.primitives.conditions import reached
 from hone.primitives.expert import Expert, goal_plan
@@ -108,6 +109,7 @@ class Pilot:
         self._refusal: Refusal | None = None
         self._refined = 0
         self._waited = 0
+        self._missed: tuple[Subgoal, ...] = ()
 
     @property
     def has_ended(self) -> bool:
@@ -127,7 +129,7 @@ class Pilot:
                 if command is not None:
                     self._waited = 0
                     return command.action
-                missing = self._missing(facts)
+                missing = self._missed = self._missing(facts)
                 if missing and self._left and self._waited < SETTLING_STEPS:
                     self._waited += 1
                     return REST
@@ -152,6 +154,7 @@ class Pilot:
         return Expert(plan=replace(self._plan, subgoals=missing), motions=self._motions)
 
     def report(self) -> dict[str, Any]:
+        """`missed`: the sub-goals that did not hold when it last had done what it could."""
         refusal = None if self._refusal is None else {"reason": self._refusal.reason, "message": str(self._refusal)}
         source = None if self._plan is None else self._plan.source
         return {
@@ -159,6 +162,7 @@ class Pilot:
             "refusal": refusal,
             "refinements": self._refined,
             "interventions": 0,
+            "missed": [subgoal_words(subgoal) for subgoal in self._missed],
             "model_calls": self._calls(),
             **self._motions.report(),
         }
