@@ -44,6 +44,7 @@ FIRST_PLACEMENT = 200
 ARMS: dict[str, dict[str, Any]] = {
     "rule": {},
     "zero weights": {"weights": "zero"},
+    "zero at first, told what it touched": {"weights": "heed"},
     "random weights": {"weights": "random"},
     "CMA-ES": {"weights": "search"},
     "5 bases": {"bases": 5},

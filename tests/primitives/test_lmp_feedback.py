@@ -69,6 +69,15 @@ def test_the_rule_keeps_away_from_what_was_touched_and_from_nothing_else():
     assert clear["brick", "brick"] > clear["brick",]
 
 
+def test_without_foresight_it_goes_straight_until_it_touched_something():
+    facts, rule = brick_and_bin(brick_x=0.15, brick_y=0.0), RuleWeights(foresight=False)
+    wall = np.array([[0.15, y, 0.04] for y in np.linspace(-0.2, 0.2, 41)])
+    blocked = replace(FREE, columns=wall)
+    assert not rule(Request("carry", PLACE, facts, blocked)).weights.any()
+    told = rule(Request("carry", PLACE, facts, blocked, (attempt(touched=("brick",)),)))
+    assert blocked.clearance(blocked.path(told)) > MARGIN_M
+
+
 def test_the_rule_aims_beyond_a_goal_that_was_missed_by_a_little():
     short = np.array([0.008, -0.005, 0.012])
     facts = brick_and_bin()

@@ -42,7 +42,7 @@ SETTLING_STEPS = 10
 SCRIPTED = ("skills", "lmp")
 """Policies by the form of their movements: typed skills, or language movement primitives for taking and bringing."""
 Planner = Literal["grammar", "llm", "goal"]
-Weights = Literal["rule", "llm", "zero", "random", "search"]
+Weights = Literal["rule", "heed", "llm", "zero", "random", "search"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class Planning:
     """`grammar` reads the instruction, and so does `llm`, a language model; `goal` is told the simulator's own goal (an
     upper bound, and an ablation)."""
     weights: Weights = "rule"
-    """Who sets the weights of `lmp`: a rule, a language model (the rule stands in where it fails), nobody, chance, or a
-    search (CMA-ES)."""
+    """Who sets the weights of `lmp`: a rule that sees what stands around; the same rule blind, which heeds only what was
+    touched before; a language model (the rule stands in where it fails); nobody; chance; or a search (CMA-ES)."""
     bases: int = 11
     """Weights per row of `lmp`."""
     gate: bool = True
@@ -233,8 +233,8 @@ def _decomposer(planning: Planning, client: Client | None) -> Decomposer:
 
 def _lmp(planning: Planning, client: Client | None) -> LmpMotions:
     deaf: dict[str, Proposer] = {"zero": zero_weights, "random": random_weights, "search": SearchedWeights()}
-    if planning.weights == "rule":
-        weigh = RuleWeights()
+    if planning.weights in ("rule", "heed"):
+        weigh = RuleWeights(foresight=planning.weights == "rule")
     elif planning.weights == "llm":
         assert client is not None
         weigh = ModelWeights(LlmMotion(client))

@@ -49,15 +49,21 @@ class DeafWeights:
         return {"weights": self.name}
 
 
+@dataclass(frozen=True)
 class RuleWeights:
-    """The rule, and what it learns from a failure.
+    """The rule, and what it learns from a failure. Without `foresight` that is all it knows: it begins with zero
+    weights, and keeps away from what was touched before.
 
     What was touched is kept away from by one more margin for each time; everything else by one. A hand that missed its
     goal by a little and touched nothing aims beyond it by as much: `height` up or down, late weights to the side.
     """
 
+    foresight: bool = True
+
     def __call__(self, request: Request) -> LmpParameters:
         movement = request.movement
+        if not self.foresight:
+            movement = replace(movement, columns=movement.columns[:0])
         parameters = rule_based_weights(movement, wary(request.facts, request.attempts))
         last = request.attempts[-1] if request.attempts else None
         if last is None or last.well or last.touched or last.primitive == "push":
@@ -65,7 +71,7 @@ class RuleWeights:
         return aimed_beyond(movement, parameters, last.short) if _is_near(last) else parameters
 
     def report(self) -> dict[str, Any]:
-        return {"weights": "rule"}
+        return {"weights": "rule" if self.foresight else "heed"}
 
 
 def _is_near(attempt: Attempt) -> bool:
