@@ -53,8 +53,8 @@ class Planning:
     """`grammar` reads the instruction, and so does `llm`, a language model; `goal` is told the simulator's own goal (an
     upper bound, and an ablation)."""
     weights: Weights = "rule"
-    """Who sets the weights of `lmp`: a rule that sees what stands around; the same rule blind, which heeds only what was
-    touched before; a language model (the rule stands in where it fails); nobody; chance; or a search (CMA-ES)."""
+    """Who sets the weights of `lmp`: a rule that sees what stands around; the same rule blind, which heeds only what
+    was touched before; a language model (the rule stands in where it fails); nobody; chance; or a search (CMA-ES)."""
     bases: int = 11
     """Weights per row of `lmp`."""
     gate: bool = True
