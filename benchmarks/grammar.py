@@ -37,7 +37,7 @@ from rows import RESULTS, append_row, finished
 NAME = "grammar"
 LEVELS = (1, 2, 3)
 LANGUAGE = Path(hone.language.__file__).parent
-PARTS = ("grammar", "lexicon", "names", "paraphrase", "relations", "syntax")
+PARTS = ("grammar", "lexicon", "names", "paraphrase", "relations", "syntax", "wishes")
 
 
 def version() -> str:

@@ -206,6 +206,52 @@ def test_refusals(sentence: str, reason: str, says: str):
     assert refused.value.reason == reason
 
 
+@pytest.mark.parametrize(
+    ("wish", "order"),
+    [
+        ("I need the top drawer to be open.", "open the top drawer"),
+        ("Could I have the top drawer opened, please?", "open the top drawer"),
+        ("what I want is the white mug on the plate", "put the white mug on the plate"),
+        ("We'd like the white mug placed to the right of the plate", "place the white mug to the right of the plate"),
+        ("the white mug belongs on the plate", "put the white mug on the plate"),
+        ("the white mug is supposed to be on top of the cabinet", "put the white mug on top of the cabinet"),
+        ("the stove should be turned on", "turn on the stove"),
+        ("I require the stove off now", "turn off the stove"),
+        ("would you mind putting the white mug on the plate?", "put the white mug on the plate"),
+        ("find the white mug, then put it on the plate", "put the white mug on the plate"),
+        ("Go to the stove. Then turn it on", "turn on the stove"),
+    ],
+)
+def test_wishes_are_read_as_orders(wish: str, order: str):
+    facts = sealed(kitchen())
+    assert steps(decompose(wish, facts)) == steps(decompose(order, facts))
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "the top drawer is still closed",
+        "the white mug is not on the plate",
+        "was the white mug meant to be on the plate?",
+        "the top drawer should not be open",
+        "I do not need the top drawer open",
+        "I need access to the top drawer",
+        "can I have the white mug on the plate?",
+        "I can't get the top drawer open",
+        "would you mind not opening the top drawer",
+        "if you can't open the top drawer",
+        "I need the top drawer open and the stove off",
+        "the white mug must stay on the plate",
+        "find the white mug",
+        "pick up the white mug, find the plate and put it on the stove",
+    ],
+)
+def test_what_is_no_wish_is_not_acted_on(sentence: str):
+    with pytest.raises(Refusal) as refused:
+        decompose(sentence, sealed(kitchen()))
+    assert refused.value.reason == "unparsed"
+
+
 def test_what_is_out_of_reach_is_refused():
     facts = kitchen()
     far = replace(facts, objects={**facts.objects, "porcelain_mug_1": upright(0.5, 0, 0)})

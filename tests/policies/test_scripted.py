@@ -17,7 +17,7 @@ from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.language.plan import Plan, Refusal, Subgoal
 from hone.policies.base import Policy, Reporting
-from hone.policies.scripted import REST, Pilot, Planning, ScriptedPolicy
+from hone.policies.scripted import REST, SETTLING_STEPS, Pilot, Planning, ScriptedPolicy, pilot
 from hone.primitives.motions import LmpMotions, TypedSkills
 from hone.primitives.safety import SafetyLimits
 from hone.specs import SpecMismatchError, check_compatible
@@ -45,11 +45,11 @@ def test_carries_the_plan_out_and_rests(motions):
     np.testing.assert_array_equal(pilot.act("", facts), REST)
     assert isinstance(pilot, Reporting)
     report = pilot.report()
-    safety = report.pop("safety")
-    assert report == {"plan": "test", "refusal": None, "refinements": 0, "interventions": 0}
-    assert safety["stop"] is None
-    assert not any(safety["limited"].values())
-    assert 0.1 < safety["largest"]["speed_m_s"] < SafetyLimits().speed_m_s
+    assert (report["plan"], report["refusal"], report["refinements"], report["interventions"]) == ("test", None, 0, 0)
+    assert report["model_calls"] == 0
+    assert report["safety"]["stop"] is None
+    assert not any(report["safety"]["limited"].values())
+    assert 0.1 < report["safety"]["largest"]["speed_m_s"] < SafetyLimits().speed_m_s
 
 
 def test_what_failed_is_tried_again_as_often_as_allowed():
@@ -57,6 +57,30 @@ def test_what_failed_is_tried_again_as_often_as_allowed():
     facts = play(pilot, brick_and_bin(), steps=900, slippery=True)
     assert facts.satisfied == (False,)
     assert pilot.report()["refinements"] == 2
+
+
+class Idle(TypedSkills):
+    """Takes hold of nothing, at once."""
+
+    def take(self, facts, subgoal, grasp):
+        return facts, False
+        yield
+
+
+def test_what_is_still_falling_is_no_second_try():
+    facts = brick_and_bin()
+    inside = replace(facts, objects={**facts.objects, "brick": facts.regions["bin_inside"].pose})
+    pilot = Pilot(into_bin, Idle(), refinements=1)
+    for seen in [facts] * SETTLING_STEPS + [inside]:
+        np.testing.assert_array_equal(pilot.act("", seen), REST)
+    assert pilot.report()["refinements"] == 0
+    assert pilot.report()["missed"] == []
+    assert pilot.has_ended
+    late = Pilot(into_bin, Idle(), refinements=1)
+    for _ in range(3 * SETTLING_STEPS):
+        late.act("", facts)
+    assert late.report()["refinements"] == 1
+    assert late.report()["missed"] == ["place_in brick (target: bin_inside)"]
 
 
 def test_who_refuses_does_not_move():
@@ -106,6 +130,19 @@ def test_bad_settings_are_named():
         Planning(planner="llm")
     with pytest.raises(HoneError, match="negative"):
         Planning(refinements=-1)
+    with pytest.raises(HoneError, match="name of a model"):
+        Planning(weights="llm")
+    with pytest.raises(HoneError, match="11 weights per row, not 5"):
+        Planning(weights="llm", model="m", bases=5)
+    with pytest.raises(HoneError, match="no weights for a language model"):
+        ScriptedPolicy("skills", Planning(weights="llm", model="m"))
+
+
+@pytest.mark.parametrize("weights", ["rule", "heed", "zero", "random", "search"])
+def test_a_pilot_says_who_sets_its_weights(weights):
+    flown = pilot("lmp", Planning(weights=weights, bases=5, gate=False))
+    assert flown.report()["weights"] == weights
+    assert "weights" not in pilot("skills", Planning()).report()
 
 
 @pytest.mark.sim

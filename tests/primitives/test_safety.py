@@ -17,6 +17,7 @@ from hone.policies.scripted import Pilot
 from hone.primitives.expert import Expert
 from hone.primitives.grasps import TIP_M
 from hone.primitives.lmp import LmpParameters
+from hone.primitives.lmp_weights import DeafWeights
 from hone.primitives.motions import LmpMotions
 from hone.primitives.safety import Guard, SafetyLimits, tip_height
 from hone.primitives.skills import CLOSE, POSITION_SCALE_M, ROTATION_SCALE_RAD, SPEED_GAIN
@@ -39,7 +40,7 @@ def guided_by(limits: SafetyLimits, y: float = 0.0, height: float = 0.0) -> tupl
     weights[1] = y
     weights[4] = [-1.0] * 10 + [1.0]
     guard = Guard(limits)
-    motions = LmpMotions(lambda attempt: lambda movement: LmpParameters(weights, height=height))
+    motions = LmpMotions(DeafWeights("test", lambda movement: LmpParameters(weights, height=height)))
     expert, facts, seen = Expert(plan=INTO_BIN, motions=motions, guard=guard), brick_and_bin(), []
     while (command := expert.act(facts)) is not None and len(seen) < 300:
         facts = step(facts, command.action)

@@ -69,7 +69,7 @@ def run(config: Config) -> int:
     if config.step_cap is not None:
         env = replace(env, step_cap=config.step_cap)
     check_compatible(policy.spec, env.spec)
-    if scripted and config.planning.planner == "llm" and config.workers:
+    if scripted and config.planning.asks_a_model and config.workers:
         raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
     setup = Setup(
         chosen,
@@ -115,6 +115,11 @@ def run(config: Config) -> int:
         console.print(f"sub-goals tried again: {summary['refinements']}; plans refused: {len(summary['refusals'])}")
         for message, count in summary["refusals"].items():
             console.print(f"  [red]{count} x {message}[/red]", highlight=False)
+    if "adjusted" in summary:
+        who = ", ".join(summary["weights"])
+        console.print(f"weights by {who}; asked for again after a failure: {summary['adjusted']}")
+        for message, count in summary["fallbacks"].items():
+            console.print(f"  [red]{count} x the rule stood in: {message}[/red]", highlight=False)
     if "safety" in summary:
         console.print(_safety_line(summary["safety"]))
     for name, value in result.protocol.describe():

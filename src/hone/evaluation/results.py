@@ -103,11 +103,19 @@ class EvaluationResult:
         if not reports:
             return {}
         refusals = Counter(report["refusal"]["message"] for report in reports if report["refusal"] is not None)
-        return {
+        told = {
             "refusals": dict(refusals),
             "refinements": sum(report["refinements"] for report in reports),
             "interventions": sum(report["interventions"] for report in reports),
             **_safety([report["safety"] for report in reports if "safety" in report]),
+        }
+        led = [report for report in reports if "weights" in report]
+        if not led:
+            return told
+        return told | {
+            "weights": dict(Counter(report["weights"] for report in led)),
+            "adjusted": sum(report["adjusted"] for report in led),
+            "fallbacks": dict(Counter(why for report in led for why in report.get("fallbacks", ()))),
         }
 
     def save(self, path: Path) -> None:

@@ -36,6 +36,8 @@ def decompose(instruction: str, facts: Facts) -> Plan:
     for clause in parse(instruction):
         reader.read(clause)
     plan = Plan(instruction, reader.subgoals(), SOURCE)
+    if not plan.subgoals:
+        raise Refusal("unparsed", f"'{instruction}' does not say what is to become of it.")
     check_grounded(plan, facts)
     check_reachable(plan, facts)
     return plan
@@ -65,6 +67,8 @@ class _Reader:
             self._let_go()
             self._picked = [Subgoal("pick", thing, said=clause.said) for thing in things]
             self._mentions.append((things, []))
+        elif clause.action == "find":
+            self._find(clause)
         elif clause.action in PLACING:
             self._place(clause)
         else:
@@ -73,6 +77,12 @@ class _Reader:
             self._let_go()
             self._steps += [Subgoal(verb, thing, said=clause.said) for thing in things]
             self._mentions.append((things, []))
+
+    def _find(self, clause: Clause) -> None:
+        """Only at the beginning: later, "it" could be what was found or what was moved."""
+        if self._steps or self._picked:
+            raise Refusal("unparsed", f"cannot read '{clause.said}' after something was to be done.")
+        self._mentions.append(([name for phrase in clause.objects for name in self._resolve(phrase)], []))
 
     def _place(self, clause: Clause) -> None:
         assert clause.place is not None

@@ -9,7 +9,8 @@ from typing import Literal
 
 from hone.language.plan import SIDES
 
-Action = Literal["pick", "put", "stack", "push", "open", "close", "turn_on", "turn_off"]
+Action = Literal["pick", "put", "stack", "push", "open", "close", "turn_on", "turn_off", "find"]
+"""`find` moves nothing: it says what the next clause speaks of."""
 Quantity = Literal["one", "both", "all"]
 Kind = Literal[
     "on", "top", "in", "under", "near", "between", "from", "left", "right", "front", "back", "middle", "table"
@@ -31,6 +32,7 @@ _VERBS = {
     "turn": "turn switch",
     "pull": "pull",
     "turn_on": "start",
+    "find": "find locate approach",
 }
 PARTICLES: dict[tuple[str, str], Action] = {
     ("pick", "up"): "pick",
@@ -74,15 +76,12 @@ _CENTRES = ("center", "centre", "middle")
 _SEPARATORS = ("and", "then", "and then", "after that", "first", "next", "finally", ",", ";", ":", ".", "!", "?")
 _ASIDES = (
     *("carefully", "gently", "slowly", "quickly", "swiftly", "precisely", "deliberately", "securely", "gingerly"),
-    *("firmly", "safely", "smoothly", "softly", "steadily"),
-    "please",
-    "could you",
-    "can you",
-    "would you",
-    "will you",
-    "i would like you to",
-    "i want you to",
-    "i need you to",
+    *("firmly", "safely", "smoothly", "softly", "steadily", "purposefully", "neatly", "properly"),
+    *("please", "kindly", "possibly", "just"),
+    *("could you", "can you", "would you", "will you", "would you mind", "are you able to", "would you be able to"),
+    *("i would like you to", "i d like you to", "i want you to", "i need you to", "i require you to"),
+    *("you should", "you must", "you need to", "you have to", "make sure to", "be sure to", "try to"),
+    *("if you can", "if you could", "if possible", "when you can", "thank you", "thanks"),
     "your task is to",
     "the task is to",
     "go ahead and",
@@ -105,7 +104,9 @@ def _lexicon() -> dict[str, tuple[str, str]]:
     lexicon |= {word: ("quantity", "all") for word in ("all", "all of", "every", "each")}
     lexicon |= {word: ("particle", "") for word in ("up", "down", "out", "closed")}
     lexicon |= {"of": ("of", "")}
-    lexicon |= {word: ("verb", stem) for stem, words in _VERBS.items() for word in words.split()}
+    for stem, words in _VERBS.items():
+        lexicon |= {form: ("verb", stem) for word in words.split() for form in (word, _gerund(word))}
+    lexicon |= {phrase: ("verb", "find") for phrase in ("go to", "go over to", "move to", "look for")}
     lexicon |= {word: ("preposition", kind) for kind, words in _PREPOSITIONS.items() for word in words}
     for preposition in ("on", "at", "in", "to", "from"):
         for word, kind in SIDE_WORDS.items():
@@ -119,6 +120,14 @@ def _lexicon() -> dict[str, tuple[str, str]]:
     return lexicon
 
 
+def _gerund(verb: str) -> str:
+    """ "putting", after "would you mind"."""
+    if verb.endswith("e"):
+        return verb[:-1] + "ing"
+    return verb + (verb[-1] if verb in _DOUBLING else "") + "ing"
+
+
+_DOUBLING = ("get", "grab", "put", "set", "drop", "shut")
 _LEXICON = _lexicon()
 _LONGEST = max(phrase.count(" ") + 1 for phrase in _LEXICON)
 

@@ -108,6 +108,8 @@ class Client:
         self.config = config
         self._record = Record(config.folder, config.max_calls, config.max_tokens)
         self._plain = False  # the server was found not to take schemas
+        self.calls = 0
+        """Requests sent by this client, repetitions included; answers from the cache cost none."""
 
     def ask(self, question: Question, accept: Callable[[Any], T]) -> T:
         """The answer, as `accept` returns it.
@@ -167,6 +169,7 @@ class Client:
             )
             most = len(body) // BYTES_PER_TOKEN + config.answer_tokens
             self._record.reserve(most)
+            self.calls += 1
             began = time.monotonic()
             told: dict[str, Any] = {"attempt": attempt, "failures": failures, "constrained": schema is not None}
             try:

@@ -89,6 +89,11 @@ def point_words(facts: Facts, position: Float64[np.ndarray, " 3"]) -> str:
     return _triple(_frame(facts).T @ (position - facts.base.position))
 
 
+def offset_words(facts: Facts, offset: Float64[np.ndarray, " 3"]) -> str:
+    """A difference of world positions (m) as a description gives it."""
+    return _triple(_frame(facts).T @ offset)
+
+
 def explain_failure(before: Facts, after: Facts, subgoal: Subgoal) -> str:
     """What an attempt at `subgoal` changed, measured on the scene before and after it. Does not look at the goal."""
     lines = [f"The attempt to {subgoal_words(subgoal)} did not succeed. What changed:", *changes(before, after)]
@@ -130,9 +135,9 @@ def _gap(facts: Facts, subgoal: Subgoal) -> str | None:
         return None
     thing = middle(facts, subgoal.thing)
     if subgoal.target is None:
-        return f"From the hand to {subgoal.thing} it is {_triple(_frame(facts).T @ (thing - facts.eef.position))}."
+        return f"From the hand to {subgoal.thing} it is {offset_words(facts, thing - facts.eef.position)}."
     target = subgoal.target.anchor if isinstance(subgoal.target, Beside) else subgoal.target
-    return f"From {subgoal.thing} to {target} it is {_triple(_frame(facts).T @ (middle(facts, target) - thing))}."
+    return f"From {subgoal.thing} to {target} it is {offset_words(facts, middle(facts, target) - thing)}."
 
 
 def _thing_line(facts: Facts, name: str, pose: Pose) -> str:

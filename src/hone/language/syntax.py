@@ -31,6 +31,7 @@ from hone.language.lexicon import (
     singular,
 )
 from hone.language.plan import Refusal
+from hone.language.wishes import as_order
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class _Parser:
 
     def __init__(self, instruction: str) -> None:
         self._instruction = instruction
-        self._lexemes = [*lexemes(instruction), Lexeme("end", "", "")]
+        self._lexemes = [*lexemes(as_order(instruction)), Lexeme("end", "", "")]
         self._at = 0
 
     @property

@@ -114,7 +114,7 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
         return None
 
     def with_hints(self, features: Features, hints: Sequence[str]) -> Features:
-        """Stored features as they would be had each row had this hint ("": none), where a policy keeps the two apart."""
+        """Stored features as they would be if each row had this hint ("": none), where a policy keeps them apart."""
         raise HoneError(
             f"the features of this '{self.name}' policy mix the hint with the rest; keep observations and encode them "
             "with other hints, or use a small policy with follows_hints."

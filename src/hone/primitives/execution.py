@@ -69,12 +69,12 @@ class _Doing:
         if target is None:
             return (yield from self.operate(facts, verb, joint_of(facts, thing), later))
         if verb == "push":
-            return (yield from self.push(facts, thing, place_for(facts, thing, target), 0))
+            return (yield from self.push(facts, subgoal, place_for(facts, thing, target)))
         if isinstance(target, str) and (joint := shut_in(facts, target)) is not None:
             facts, opened = yield from self.operate(facts, "open", joint, [thing, *later])
             if not opened:
                 return facts, False
-        return (yield from self.transfer(facts, thing, target, share))
+        return (yield from self.transfer(facts, subgoal, target, share))
 
     def operate(self, facts: Facts, verb: Verb, joint: str, later: Sequence[str]) -> Skill:
         """Open, close or turn what is on a joint; before a drawer is opened, what it would meet is put aside.
@@ -93,33 +93,33 @@ class _Doing:
             return (yield from (open_drawer if slides else open_door)(facts, joint))
         return (yield from (close_drawer if slides else close_door)(facts, joint))
 
-    def push(self, facts: Facts, thing: str, goal: Position, attempt: int) -> Skill:
+    def push(self, facts: Facts, subgoal: Subgoal, goal: Position) -> Skill:
         """Push a thing, once what it would take along has been put aside, if that can be grasped."""
-        for other in before(facts, thing, goal):
-            spot = free_place(facts, other, push_path(facts, thing, goal))
+        for other in before(facts, subgoal.thing, goal):
+            spot = free_place(facts, other, push_path(facts, subgoal.thing, goal))
             if spot is not None and choose_grasp(facts, other, spot, []) is not None:
-                facts, _ = yield from self.transfer(facts, other, spot)
-        return (yield from self.motions.push(facts, thing, goal, attempt))
+                facts, _ = yield from self.transfer(facts, Subgoal("pick", other), spot)
+        return (yield from self.motions.push(facts, subgoal, goal))
 
     def put_aside(self, facts: Facts, thing: str, path: Flat) -> Skill:
         spot = free_place(facts, thing, path)
-        return (facts, False) if spot is None else (yield from self.transfer(facts, thing, spot))
+        return (facts, False) if spot is None else (yield from self.transfer(facts, Subgoal("pick", thing), spot))
 
-    def transfer(self, facts: Facts, thing: str, target: Place, share: Share | None = None) -> Skill:
+    def transfer(self, facts: Facts, subgoal: Subgoal, target: Place, share: Share | None = None) -> Skill:
         """Pick and place, trying another grasp when one fails; push what cannot be grasped, if the place is as high."""
-        tried: list[Grasp] = []
-        for attempt in range(ATTEMPTS):
+        thing, tried = subgoal.thing, list[Grasp]()
+        for _ in range(ATTEMPTS):
             place_at = place_for(facts, thing, target, share)
             grasp = choose_grasp(facts, thing, place_at, tried)
             if grasp is None:
                 if tried or abs(place_at[2] - facts.objects[thing].position[2]) > LEVEL_M:
                     return facts, False
-                return (yield from self.push(facts, thing, place_at, attempt))
+                return (yield from self.push(facts, subgoal, place_at))
             tried.append(grasp)
-            facts, grasped = yield from self.motions.take(facts, grasp, attempt)
+            facts, grasped = yield from self.motions.take(facts, subgoal, grasp)
             if grasped:
                 spot = spot_for(facts, thing, target, share)
-                facts, placed = yield from self.motions.bring(facts, thing, spot, attempt)
+                facts, placed = yield from self.motions.bring(facts, subgoal, spot)
                 if placed:
                     return facts, True
         return facts, False
@@ -130,7 +130,7 @@ class _Doing:
         grasp = choose_grasp(facts, thing, above, [])
         if grasp is None:
             return facts, False
-        facts, grasped = yield from self.motions.take(facts, grasp, 0)
+        facts, grasped = yield from self.motions.take(facts, Subgoal("pick", thing), grasp)
         if not grasped:
             return facts, False
         high = Reach(grasp.position + np.array([0.0, 0.0, 0.10]), grasp.rotation, float(grasp.position[2]) + 0.10)

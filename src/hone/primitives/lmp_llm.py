@@ -11,26 +11,22 @@ functions that are steps of equal length.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
-from hone.envs.libero.facts import Facts
 from hone.language.llm import Client, Question
-from hone.language.plan import Beside, Refusal, Subgoal
-from hone.language.scene_words import describe, middle, point_words, subgoal_words, target_words
+from hone.language.plan import Refusal
+from hone.language.scene_words import describe, point_words, subgoal_words, target_words
 from hone.primitives.lmp import ANGLE_RANGE_RAD, HEIGHT_RANGE_M, LARGEST_WEIGHT, ROWS, LmpConfig, LmpParameters
+from hone.primitives.lmp_feedback import Attempt, Primitive, Request
 
-Primitive = Literal["reach", "carry", "release", "push"]
-PRIMITIVES: tuple[Primitive, ...] = get_args(Primitive)
 MOST_WEIGHT = float(min(LARGEST_WEIGHT))
 
 SYSTEM = """\
 You set the parameters of one motion of a robot arm with a two-finger hand. The hand moves from where it is to a goal
 and arrives there by itself, smoothly and without overshoot, when all weights are zero. You answer with:
 
-- `height`: metres by which the goal lies above the point it is given for.
-- `angle`: radians that are added to the turn of the hand about the vertical at the goal.
+- `height`: metres that are added to the height of the goal. The goal already is where the fingers have to be.
+- `angle`: radians that are added to the turn of the hand about the vertical at the goal, which already suits the thing.
 - `weights`: five rows of eleven numbers from -0.9 to 0.9, rows x, y, z, yaw, gripper, columns along the motion: indices
   0 to 3 act early, 4 to 6 in the middle, 7 to 10 late.
 
@@ -45,26 +41,16 @@ Rules:
 - Leave `angle` and the yaw row at zero unless the fingers must be turned to close across the narrow side of the thing.
 - The gripper row says when the fingers act, not how far. When they close (reach) they should do so at the very end:
   with all zeros they close after 14 % of the motion, with -0.9 in indices 0 to 3 after 47 %, in 0 to 6 after 75 %, in
-  0 to 8 after 93 %; with -0.9 in all of 0 to 10, never. When they open (release) the same holds with +0.9. Fingers that
-  are to stay closed (carry, push) need zeros.
+  0 to 8 after 93 %; with -0.9 in all of 0 to 10, never. Fingers that are to stay closed (carry, push) need zeros.
 - Earlier attempts, if there are any, are listed with what came of them. Change their numbers in small steps and only
   where the outcome gives a reason; keep the rest.
 """
 
 _MEANING: dict[Primitive, str] = {
-    "reach": "REACH: move the open hand to {thing} and close the fingers on it at the end. Goal: {aim}, at {goal}.",
-    "carry": "CARRY: move the closed hand, which holds {thing}, to {target}. Goal: {aim}, at {goal}.",
-    "release": "RELEASE: open the fingers, let go of {thing} and move clear of it. Goal: {aim}, at {goal}.",
-    "push": "PUSH: slide {thing} with closed fingers to {target}. Goal: {aim}, at {goal}.",
+    "reach": "REACH: move the open hand to {thing} and close the fingers on it at the end.",
+    "carry": "CARRY: move the closed hand, which holds {thing}, over {target}, where it will let go.",
+    "push": "PUSH: come with closed fingers to behind {thing}, from where it will be slid to {target}.",
 }
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """A motion that was tried, and what came of it in words (`scene_words.explain_failure`)."""
-
-    parameters: LmpParameters
-    outcome: str
 
 
 class LlmMotion:
@@ -73,20 +59,23 @@ class LlmMotion:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def __call__(
-        self, primitive: Primitive, subgoal: Subgoal, facts: Facts, attempts: Sequence[Attempt] = ()
-    ) -> LmpParameters:
-        """Parameters for `primitive` as part of `subgoal`, which must be grounded in `facts`.
+    @property
+    def source(self) -> str:
+        return self._client.config.source
 
-        `attempts`: what was tried so far, oldest first. Raises `Refusal` as `Client.ask` does, and "out_of_schema" for
-        a carry or push of a sub-goal without a target.
-        """
+    def __call__(self, request: Request) -> LmpParameters:
+        """Raises `Refusal` as `Client.ask` does, and "out_of_schema" for a form with another number of weights."""
+        bases = request.movement.config.num_bases
+        if bases != LmpConfig().num_bases:
+            raise Refusal(
+                "out_of_schema", f"a model is asked for {LmpConfig().num_bases} weights per row, not {bases}."
+            )
         user = "\n\n".join(
             [
-                f"Scene:\n{describe(facts)}",
-                f"Sub-goal: {subgoal_words(subgoal)}",
-                f"Motion: {_motion_words(primitive, subgoal, facts)}",
-                *(_attempt_words(number, attempt) for number, attempt in enumerate(attempts, start=1)),
+                f"Scene:\n{describe(request.facts)}",
+                f"Sub-goal: {subgoal_words(request.subgoal)}",
+                f"Motion: {_motion_words(request)}",
+                *(_attempt_words(number, a, request) for number, a in enumerate(request.attempts, start=1)),
             ]
         )
         return self._client.ask(Question("motion", SYSTEM, user, MOTION_SCHEMA), LmpParameters.from_json)
@@ -112,20 +101,13 @@ MOTION_SCHEMA: dict[str, Any] = {
 }
 
 
-def _motion_words(primitive: Primitive, subgoal: Subgoal, facts: Facts) -> str:
-    target = subgoal.target
-    if primitive in ("carry", "push") and target is None:
-        raise Refusal("out_of_schema", f"a {primitive} needs a target; '{subgoal_words(subgoal)}' has none.")
-    aim = subgoal.thing
-    if primitive in ("carry", "push") and target is not None:
-        aim = target.anchor if isinstance(target, Beside) else target
-    return _MEANING[primitive].format(
-        thing=subgoal.thing,
-        target=None if target is None else target_words(target),
-        aim=aim,
-        goal=point_words(facts, middle(facts, aim)),
-    )
+def _motion_words(request: Request) -> str:
+    target = request.subgoal.target
+    where = "another place" if target is None else target_words(target)
+    meaning = _MEANING[request.primitive].format(thing=request.subgoal.thing, target=where)
+    start, goal = (point_words(request.facts, end[:3]) for end in (request.movement.start, request.movement.goal))
+    return f"{meaning} The hand is at {start}, its goal at {goal}."
 
 
-def _attempt_words(number: int, attempt: Attempt) -> str:
-    return f"Attempt {number}: {json.dumps(attempt.parameters.to_json())}\n{attempt.outcome}"
+def _attempt_words(number: int, attempt: Attempt, request: Request) -> str:
+    return f"Attempt {number}: {json.dumps(attempt.parameters.to_json())}\n{attempt.outcome(request.facts)}"

@@ -10,7 +10,7 @@ and the height of its lowest point above the top: negative where they meet.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -112,8 +112,10 @@ class RandomWeights:
         return parameters
 
 
-def rule_based_weights(movement: Movement, margin: float = MARGIN_M) -> LmpParameters:
-    """The smallest of a few patterns that clears everything by `margin` (m); where none does, that which clears most.
+def rule_based_weights(movement: Movement, wary: Sequence[tuple[Points, float]] = ()) -> LmpParameters:
+    """The smallest of a few patterns that clears everything by `MARGIN_M`; where none does, that which clears most.
+
+    `wary`: columns that are to be cleared by a distance of their own (m).
 
     A pattern lifts the path (one z weight early, one in the middle, one late), and may hold it back early against its
     direction, so that it rises before it goes and comes down on the goal from above.
@@ -121,7 +123,8 @@ def rule_based_weights(movement: Movement, margin: float = MARGIN_M) -> LmpParam
     config, standing = movement.config, movement.standing()
     along = movement.goal[:2] - movement.start[:2]
     along = along / max(float(np.linalg.norm(along)), 1e-9)
-    best, widest = standing, -np.inf
+    watched = [(movement, MARGIN_M), *((replace(movement, columns=columns), margin) for columns, margin in wary)]
+    best, most = standing, -np.inf
     patterns = sorted(product(STEPS, STEPS, LATE_STEPS, HOLD_BACK), key=lambda p: (round(sum(p), 3), p[3], p[2]))
     straight, lift = movement.path(standing), responses(config)
     for early, middle, late, back in patterns:
@@ -130,10 +133,10 @@ def rule_based_weights(movement: Movement, margin: float = MARGIN_M) -> LmpParam
         weights[:2] = -np.outer(along, back * config.early)
         path = straight.copy()
         path[:, :3] += lift @ weights[:3].T
-        clear = movement.clearance(path)
-        if clear > widest:
-            best, widest = replace(standing, weights=weights), clear
-        if clear >= margin:
+        spare = min(part.clearance(path) - margin for part, margin in watched)
+        if spare > most:
+            best, most = replace(standing, weights=weights), spare
+        if spare >= 0:
             break
     return best
 
