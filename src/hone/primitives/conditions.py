@@ -65,7 +65,7 @@ def shut_in(facts: Facts, target: str) -> str | None:
     if region is None:
         return None
     joint = region.joint
-    if joint is None and region.parent in facts.fixtures and _has_ceiling(facts, region):
+    if is_enclosed(facts, target):
         doors = [n for n, j in facts.joints.items() if j.fixture == region.parent and j.kind == "hinge"]
         joint = doors[0] if doors else None
     if joint is None:
@@ -74,9 +74,11 @@ def shut_in(facts: Facts, target: str) -> str | None:
     return joint if opened < WIDE_ENOUGH else None
 
 
-def _has_ceiling(facts: Facts, region: Region) -> bool:
-    """Something of the fixture is over the region's middle: the inside of a microwave, not the top of a stove."""
-    assert region.parent is not None
+def is_enclosed(facts: Facts, target: object) -> bool:
+    """Something of a fixture is over the region's middle: the inside of a microwave, not the top of a stove or a drawer."""
+    region = facts.regions.get(target) if isinstance(target, str) else None
+    if region is None or region.joint is not None or region.parent not in facts.fixtures:
+        return False
     points = point_cloud(facts.shapes[region.parent], facts.fixtures[region.parent]) - region.pose.position
     over = np.linalg.norm(points[:, :2], axis=1) < 0.02
     return bool((points[over, 2] > CEILING_M).any())

@@ -11,9 +11,10 @@ from hone.envs.libero.facts import Facts
 from hone.language.plan import Plan, Subgoal, Target, Verb
 from hone.primitives.articulated import close_drawer, open_drawer, turn_knob
 from hone.primitives.clearing import free_place, in_the_way
-from hone.primitives.conditions import held, joint_of, reached, shut_in
+from hone.primitives.conditions import held, is_enclosed, joint_of, reached, shut_in
 from hone.primitives.doors import close_door, open_door
 from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw, point_cloud, unlike
+from hone.primitives.inserting import find_way, insert
 from hone.primitives.motions import Motions
 from hone.primitives.places import Place, Position, Share, place_for, spot_for
 from hone.primitives.skills import CLOSE, Command, Reach, Skill, move, scene_points
@@ -99,6 +100,8 @@ class _Doing:
 
     def transfer(self, facts: Facts, thing: str, target: Place, share: Share | None = None) -> Skill:
         """Pick and place, trying another grasp when one fails; push what cannot be grasped, if the place is as high."""
+        if isinstance(target, str) and is_enclosed(facts, target):
+            return (yield from self.put_through(facts, thing, target))
         tried: list[Grasp] = []
         for attempt in range(ATTEMPTS):
             place_at = place_for(facts, thing, target, share)
@@ -114,6 +117,19 @@ class _Doing:
                 facts, placed = yield from self.motions.bring(facts, thing, spot, attempt)
                 if placed:
                     return facts, True
+        return facts, False
+
+    def put_through(self, facts: Facts, thing: str, region: str) -> Skill:
+        """Into a place that is closed from above."""
+        tried: list[Grasp] = []
+        for _ in range(ATTEMPTS):
+            way = find_way(facts, thing, region, tried)
+            if way is None:
+                return facts, False
+            tried.append(way.taken)
+            facts, placed = yield from insert(facts, thing, region, way)
+            if placed:
+                return facts, True
         return facts, False
 
     def lift(self, facts: Facts, thing: str) -> Skill:
