@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from hone.envs.libero.facts import Facts, Joint, Region
+from hone.envs.libero.facts import Facts, Joint
 from hone.errors import HoneError
 from hone.language.plan import Beside, Subgoal
 from hone.primitives.grasps import point_cloud
@@ -75,7 +75,7 @@ def shut_in(facts: Facts, target: str) -> str | None:
 
 
 def is_enclosed(facts: Facts, target: object) -> bool:
-    """Something of a fixture is over the region's middle: the inside of a microwave, not the top of a stove or a drawer."""
+    """Something of a fixture is over the region's middle: the inside of a microwave, not a drawer or a stove."""
     region = facts.regions.get(target) if isinstance(target, str) else None
     if region is None or region.joint is not None or region.parent not in facts.fixtures:
         return False

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool
 
 from hone.envs.libero.facts import Box, Facts, Pose, Region
 from hone.primitives.articulated import UP, Rotation, Vector, come_to, let_go, straight
@@ -59,7 +59,9 @@ TILTS_RAD = tuple(np.deg2rad((60.0, 75.0, 90.0)))
 TURNS_RAD = tuple(np.deg2rad((0.0, 45.0, -45.0, 90.0, -90.0)))
 FARTHEST_TURN_RAD = 1.9
 """From how the hand starts; beyond, the wrist comes to its limits."""
-GRASPS = 10
+SIDES_M = np.array([0.0, 0.02, -0.02, 0.04, -0.04, 0.06, -0.06])
+"""Off the middle of the region."""
+GRASPS = 8
 """Of each kind that are looked at."""
 ROOM_M = 0.004
 HAND_ROOM_M = 0.008
@@ -107,9 +109,11 @@ def insert(facts: Facts, thing: str, region_name: str, way: Way) -> Skill:
     grip = offset_in_hand(facts, thing)
     lifted = facts.eef.position + LIFT_M * UP
     high = Reach(lifted, way.grasp.rotation, float(lifted[2]))
-    facts, arrived = yield from move(
-        facts, lambda _: high, CLOSE, tolerance=0.03, turn_tolerance=0.3, unless=lambda facts: is_lost(facts, thing, grip)
-    )
+
+    def lost(facts: Facts) -> bool:
+        return is_lost(facts, thing, grip)
+
+    facts, arrived = yield from move(facts, lambda _: high, CLOSE, tolerance=0.03, turn_tolerance=0.3, unless=lost)
     if not arrived:
         return facts, False
     grip = offset_in_hand(facts, thing)
@@ -125,9 +129,7 @@ def insert(facts: Facts, thing: str, region_name: str, way: Way) -> Skill:
         passed = highest_between(heights, facts.eef.position, position)
         return Reach(position, way.release.rotation, passed + CLEARANCE_M + hang, hover=0.03, outer=0.06)
 
-    facts, arrived = yield from move(
-        facts, before, CLOSE, tolerance=0.012, max_steps=240, unless=lambda facts: is_lost(facts, thing, grip)
-    )
+    facts, arrived = yield from move(facts, before, CLOSE, tolerance=0.012, max_steps=240, unless=lost)
     if not arrived:
         return facts, False
     inside = within(facts, 0.0)
@@ -175,7 +177,7 @@ class _Search:
         things = {**facts.objects, **facts.fixtures, **facts.parts}
         del things[thing]
         self._others = _Boxes(things, facts).near(region.pose.position, NEAR_M)
-        self._fits: dict[tuple[float, ...], bool] = {}
+        self._known: dict[tuple[float, ...], list[tuple[Vector, float, float]]] = {}
         self._ground = min(
             float(point_cloud(facts.shapes[name], pose)[:, 2].min()) for name, pose in facts.objects.items()
         )
@@ -184,13 +186,17 @@ class _Search:
         self._floor = self._floor_height()
 
     def ways(self, tried: Sequence[Grasp]) -> Iterator[Way]:
+        """Upright with the hand pointing down, then with a leaning hand, then tilted."""
         kinds = [(0.0, 0.0, 0.0)]
         kinds += [(lean, lean, turn) for turn, lean in product(TURNS_RAD, LEANS_RAD)]
         kinds += [(0.0, tilt, 0.0) for tilt in TILTS_RAD]
+        down = self._grasps(0.0, 0.0, tried)
         for lean, tilt, turn in kinds:
-            for taken, grasp in self._grasps(lean, turn, tried):
-                for release_rotation in self._ends(grasp, lean, tilt, turn):
-                    way = self._goes_in(taken, grasp, release_rotation, lean)
+            if lean and not self._spots(about_vertical(turn)):
+                continue
+            for taken, grasp in self._grasps(lean, turn, tried) if lean else down:
+                for end in self._ends(grasp, lean, tilt, turn):
+                    way = self._goes_in(taken, grasp, end, lean)
                     if way is not None:
                         yield way
 
@@ -222,38 +228,46 @@ class _Search:
             return [about_vertical(turn) @ grasp.rotation]
         along = float(np.arctan2(self._inwards[1], self._inwards[0]))
         now = opening_yaw(grasp.rotation)
-        yaws = sorted((nearest_yaw(along + side, now) + half for side in (0.0, np.pi / 2) for half in (0.0, np.pi, -np.pi)),
-                      key=lambda yaw: abs(yaw - now))  # fmt: skip
+        yaws = [nearest_yaw(along + side, now) + half for side in (0.0, np.pi / 2) for half in (0.0, np.pi, -np.pi)]
+        yaws = sorted(yaws, key=lambda yaw: abs(yaw - now))
         forward = _about(np.cross(self._inwards, UP), tilt)
         return [forward @ downward(yaw) for yaw in yaws if abs(yaw - np.pi / 2) < FARTHEST_TURN_RAD]
 
     def _goes_in(self, taken: Grasp, grasp: Pose, end: Rotation, lean: float) -> Way | None:
-        """The deepest place, of those in which thing and hand are clear of everything, all the way in."""
+        """The deepest of the thing's spots in which the hand is clear of everything, all the way in."""
         turned = end @ grasp.rotation.T
+        grip = turned @ (grasp.position - self._pose.position)
+        hand = _HAND @ end.T + grip
+        for goal, run, inside in self._spots(turned):
+            if all(self._clear(hand + place, HAND_ROOM_M) for place in _path(goal, run, self._inwards)):
+                return Way(grasp, Pose(goal + grip, end), goal, self._inwards, run, inside, lean, taken)
+        return None
+
+    def _spots(self, turned: Rotation) -> list[tuple[Vector, float, float]]:
+        """Where the thing, turned so, is clear of everything all the way in, deepest first: its origin, how far it
+        goes straight, how far behind the region's edge its origin is."""
+        key = tuple(np.round(turned.ravel(), 2))
+        if key not in self._known:
+            self._known[key] = list(self._find_spots(turned))
+        return self._known[key]
+
+    def _find_spots(self, turned: Rotation) -> Iterator[tuple[Vector, float, float]]:
         own = self._coarse @ turned.T
-        hand = _HAND @ end.T + turned @ (grasp.position - self._pose.position)
         middle, sideways = self._region.pose.position, np.cross(UP, self._inwards)
         height = self._floor + ABOVE_FLOOR_M - float(own[:, 2].min())
+        if abs(height - middle[2]) > self._region.half_size[2]:
+            return
         centre = (own.min(0) + own.max(0)) / 2
         across = float(np.abs(sideways @ self._region.pose.rotation) @ self._region.half_size) - LEAST_INSIDE_M
-        lateral = -float(centre @ sideways)
-        sides = [side for side in lateral + np.array([0.0, 0.02, -0.02, 0.04, -0.04, 0.06, -0.06]) if abs(side) < across]
+        sides = [side for side in SIDES_M - float(centre @ sideways) if abs(side) < across]
         deepest = min(-float(centre @ self._inwards), self._half - LEAST_INSIDE_M)
         for depth in np.arange(deepest, -self._half + LEAST_INSIDE_M, -0.015):
-            run = depth + self._half + float((own @ self._inwards).max()) + OUTSIDE_M
+            run = float(depth + self._half + (own @ self._inwards).max() + OUTSIDE_M)
             for side in sides:
                 goal = middle + depth * self._inwards + side * sideways
                 goal[2] = height
-                if abs(height - middle[2]) > self._region.half_size[2]:
-                    return None
-                path = [goal - back * self._inwards for back in np.linspace(0.0, run, 5)]
-                key = tuple(np.round([*turned.ravel(), *goal], 3))
-                if key not in self._fits:
-                    self._fits[key] = all(self._clear(own + place, ROOM_M) for place in path)
-                if self._fits[key] and all(self._clear(hand + place, HAND_ROOM_M) for place in path):
-                    release = Pose(goal + turned @ (grasp.position - self._pose.position), end)
-                    return Way(grasp, release, goal, self._inwards, run, float(depth + self._half), lean, taken)
-        return None
+                if all(self._clear(own + place, ROOM_M) for place in _path(goal, run, self._inwards)):
+                    yield goal, run, float(depth + self._half)
 
     def _clear(self, points: Points, room: float) -> bool:
         return bool((points[:, 2] > self._ground + 0.002).all() and not self._others.contain(points, room).any())
@@ -269,6 +283,10 @@ class _Search:
         grid = np.arange(-0.25, 0.251, 0.01)
         flat = self._pose.position[:2] + np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
         return np.column_stack([flat, np.full(len(flat), self._cloud[:, 2].min() - 0.002)])
+
+
+def _path(goal: Vector, run: float, inwards: Vector) -> list[Vector]:
+    return [goal - back * inwards for back in np.linspace(0.0, run, 5)]
 
 
 def way_in(facts: Facts, region: Region) -> Vector:
