@@ -22,6 +22,8 @@ CEILING_M = 0.05
 WIDE_ENOUGH = 0.6
 """Share of a drawer's or door's way from which on things can be put in."""
 ARRIVED_M = 0.03
+LEVEL_M = 0.03
+"""Things whose undersides differ less in height stand on one level."""
 GAP_M = 0.03
 """Between a thing and the one it is put beside."""
 SIDES = {"left": (0.0, -1.0), "right": (0.0, 1.0), "front": (1.0, 0.0), "back": (-1.0, 0.0)}
@@ -95,7 +97,7 @@ def released(facts: Facts, thing: str) -> bool:
 
 
 def beside(facts: Facts, thing: str, place: Beside) -> Float64[np.ndarray, " 3"]:
-    """Where the origin of `thing` has to be: a gap away from the anchor, on the level the thing stands on now."""
+    """Where the origin of `thing` has to be: a gap away from the anchor, on the level of what stands lower."""
     anchor = {**facts.objects, **facts.fixtures}[place.anchor]
     own = point_cloud(facts.shapes[thing], facts.objects[thing]) - facts.objects[thing].position
     other = point_cloud(facts.shapes[place.anchor], anchor)
@@ -103,7 +105,9 @@ def beside(facts: Facts, thing: str, place: Beside) -> Float64[np.ndarray, " 3"]
     edge = float(((other[:, :2] - anchor.position[:2]) @ way).max())
     back = float((own[:, :2] @ -way).max())
     flat = anchor.position[:2] + (edge + GAP_M + back) * way
-    return np.append(flat, facts.objects[thing].position[2])
+    higher = max(0.0, float(own[:, 2].min() + facts.objects[thing].position[2] - other[:, 2].min()))
+    drop = higher if higher > LEVEL_M else 0.0
+    return np.append(flat, facts.objects[thing].position[2] - drop)
 
 
 def reached(facts: Facts, subgoal: Subgoal) -> bool:

@@ -23,8 +23,13 @@ ATTEMPTS = 4
 """Picks per thing before the expert gives up."""
 LEVEL_M = 0.03
 """Places that differ less in height are on one level."""
-SEARCHES = (GraspSearch(), GraspSearch(grid=0.005, yaws=24, margin=0.001))
-"""The second, finer and tighter, only where the first finds nothing: a bowl between the walls of a drawer."""
+SEARCHES = (
+    GraspSearch(),
+    GraspSearch(grid=0.005, yaws=24, margin=0.001),
+    GraspSearch(grid=0.005, yaws=24, margin=0.001, depths=(0.008, 0.005)),
+)
+"""The second, finer and tighter, only where the first finds nothing: a bowl between the walls of a drawer. The third,
+with the tips alone, where that finds nothing either: the rim of a bowl that is lower than a finger is thick."""
 
 
 def carry_out(facts: Facts, plan: Plan, motions: Motions) -> Generator[Command, Facts, bool]:

@@ -52,21 +52,21 @@ from hone.primitives.skills import (
     scene_points,
 )
 
-LEANS_RAD = tuple(np.deg2rad((60.0, 45.0)))
+LEANS_RAD = tuple(np.deg2rad((0.0, 60.0, 45.0)))
 """How far from pointing down a hand may lean when it takes something."""
 TILTS_RAD = tuple(np.deg2rad((60.0, 75.0, 90.0)))
 """How far it may lean forward afterwards, with what it took pointing down."""
 TURNS_RAD = tuple(np.deg2rad((0.0, 45.0, -45.0, 90.0, -90.0)))
 FARTHEST_TURN_RAD = 1.9
 """From how the hand starts; beyond, the wrist comes to its limits."""
-SIDES_M = np.array([0.0, 0.02, -0.02, 0.04, -0.04, 0.06, -0.06])
+SIDES_M = np.array([0.0, 0.03, -0.03, 0.06, -0.06])
 """Off the middle of the region."""
-GRASPS = 8
+GRASPS = 40
 """Of each kind that are looked at."""
-ROOM_M = 0.004
+ROOM_M = 0.007
 HAND_ROOM_M = 0.008
 """Between what moves, the thing or the hand, and what stands."""
-ABOVE_FLOOR_M = 0.006
+ABOVE_FLOOR_M = 0.010
 LEAST_INSIDE_M = 0.015
 """How far behind the region's edge the thing's origin has to come."""
 WELL_INSIDE_M = 0.025
@@ -186,19 +186,17 @@ class _Search:
         self._floor = self._floor_height()
 
     def ways(self, tried: Sequence[Grasp]) -> Iterator[Way]:
-        """Upright with the hand pointing down, then with a leaning hand, then tilted."""
-        kinds = [(0.0, 0.0, 0.0)]
-        kinds += [(lean, lean, turn) for turn, lean in product(TURNS_RAD, LEANS_RAD)]
-        kinds += [(0.0, tilt, 0.0) for tilt in TILTS_RAD]
+        """Upright, taken from above or by a leaning hand; then taken from above and tilted."""
         down = self._grasps(0.0, 0.0, tried)
-        for lean, tilt, turn in kinds:
-            if lean and not self._spots(about_vertical(turn)):
-                continue
-            for taken, grasp in self._grasps(lean, turn, tried) if lean else down:
-                for end in self._ends(grasp, lean, tilt, turn):
-                    way = self._goes_in(taken, grasp, end, lean)
-                    if way is not None:
-                        yield way
+        for turn, lean in product(TURNS_RAD, LEANS_RAD):
+            if self._spots(about_vertical(turn)):
+                for taken, grasp in self._grasps(lean, turn, tried) if lean else down:
+                    if abs(taken.yaw + turn - np.pi / 2) < FARTHEST_TURN_RAD:
+                        yield from self._goes_in(taken, grasp, about_vertical(turn) @ grasp.rotation, lean)
+        for tilt in TILTS_RAD:
+            for taken, grasp in down:
+                for end in self._tilted(grasp, tilt):
+                    yield from self._goes_in(taken, grasp, end, 0.0)
 
     def _grasps(self, lean: float, turn: float, tried: Sequence[Grasp]) -> list[tuple[Grasp, Pose]]:
         """Grasps by a hand that leans towards what will be `inwards` after the turn."""
@@ -222,10 +220,8 @@ class _Search:
                 taken.append(grasp)
         return [(grasp, Pose(upright.T @ grasp.position, upright.T @ grasp.rotation)) for grasp in taken]
 
-    def _ends(self, grasp: Pose, lean: float, tilt: float, turn: float) -> list[Rotation]:
-        """The rotations of the hand with which the thing can be let go."""
-        if lean:
-            return [about_vertical(turn) @ grasp.rotation]
+    def _tilted(self, grasp: Pose, tilt: float) -> list[Rotation]:
+        """The hand tilted forward, opening along or across the way in."""
         along = float(np.arctan2(self._inwards[1], self._inwards[0]))
         now = opening_yaw(grasp.rotation)
         yaws = [nearest_yaw(along + side, now) + half for side in (0.0, np.pi / 2) for half in (0.0, np.pi, -np.pi)]
@@ -233,15 +229,19 @@ class _Search:
         forward = _about(np.cross(self._inwards, UP), tilt)
         return [forward @ downward(yaw) for yaw in yaws if abs(yaw - np.pi / 2) < FARTHEST_TURN_RAD]
 
-    def _goes_in(self, taken: Grasp, grasp: Pose, end: Rotation, lean: float) -> Way | None:
+    def _goes_in(self, taken: Grasp, grasp: Pose, end: Rotation, lean: float) -> Iterator[Way]:
         """The deepest of the thing's spots in which the hand is clear of everything, all the way in."""
         turned = end @ grasp.rotation.T
         grip = turned @ (grasp.position - self._pose.position)
         hand = _HAND @ end.T + grip
-        for goal, run, inside in self._spots(turned):
+        spots = self._spots(turned)
+        outermost = [goal for goal, _, inside in spots if inside == spots[-1][2]]
+        if not any(self._clear(hand + goal, HAND_ROOM_M) for goal in outermost):
+            return
+        for goal, run, inside in spots:
             if all(self._clear(hand + place, HAND_ROOM_M) for place in _path(goal, run, self._inwards)):
-                return Way(grasp, Pose(goal + grip, end), goal, self._inwards, run, inside, lean, taken)
-        return None
+                yield Way(grasp, Pose(goal + grip, end), goal, self._inwards, run, inside, lean, taken)
+                return
 
     def _spots(self, turned: Rotation) -> list[tuple[Vector, float, float]]:
         """Where the thing, turned so, is clear of everything all the way in, deepest first: its origin, how far it
