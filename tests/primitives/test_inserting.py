@@ -57,12 +57,12 @@ def test_the_way_in_is_where_no_wall_stands():
 def test_the_thing_ends_inside_and_the_hand_does_not():
     way = find_way(brick_and_oven(), "brick", "oven_inside", [])
     assert way is not None
-    assert abs(way.goal[0]) < 0.10
-    assert way.goal[1] > FRONT + 0.015, "its origin is behind the edge"
-    assert FLOOR + 0.03 <= way.goal[2] < ROOF - 0.03, "it goes in over the floor and under the roof"
+    assert abs(way.spot.goal[0]) < 0.10
+    assert way.spot.goal[1] > FRONT + 0.015, "its origin is behind the edge"
+    assert FLOOR + 0.03 <= way.spot.goal[2] < ROOF - 0.03, "it goes in over the floor and under the roof"
     palm = way.release.position - (HAND_ABOVE_M + 0.05) * way.release.rotation[:, 2]
     assert palm[1] < FRONT or palm[2] > ROOF
-    assert way.run > way.goal[1] - FRONT, "it starts outside"
+    assert way.spot.run > way.spot.goal[1] - FRONT, "it starts outside"
 
 
 def test_a_grasp_that_failed_is_not_tried_again():

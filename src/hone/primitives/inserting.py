@@ -8,7 +8,7 @@ not, and neither meets anything while it goes straight in. Ways are found by try
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -39,16 +39,18 @@ from hone.primitives.grasps import (
 from hone.primitives.skills import (
     CLEARANCE_M,
     CLOSE,
+    EMPTY_WIDTH_M,
     OPEN,
+    SLIPPED_M,
     Reach,
     Skill,
     about_vertical,
     close_fingers,
     highest_between,
-    is_lost,
     move,
     offset_in_hand,
     pick,
+    rotation_vector,
     scene_points,
 )
 
@@ -63,15 +65,21 @@ SIDES_M = np.array([0.0, 0.03, -0.03, 0.06, -0.06])
 """Off the middle of the region."""
 GRASPS = 40
 """Of each kind that are looked at."""
+DROOP = 2.0
+"""Weight, beside a grasp's other costs, of the arm on which a thing swings between the pads."""
 ROOM_M = 0.007
 HAND_ROOM_M = 0.008
 """Between what moves, the thing or the hand, and what stands."""
-ABOVE_FLOOR_M = 0.010
+OVER_FLOOR_M = (0.025, 0.010)
+"""How high above the floor it goes in: the first that leaves room above."""
+SET_DOWN_M = 0.004
+"""How high above it it is let go."""
 LEAST_INSIDE_M = 0.015
 """How far behind the region's edge the thing's origin has to come."""
 WELL_INSIDE_M = 0.025
 OUTSIDE_M = 0.045
 """Between a thing's foremost point and the region, where it begins to go straight in."""
+MOST_LEVELLED_RAD = 0.4
 BEFORE_GRASP_M = 0.10
 WRIST_M = 0.05
 """Half the width of what follows the hand."""
@@ -81,25 +89,32 @@ NEAR_M = 0.40
 
 
 @dataclass(frozen=True)
-class Way:
-    """`grasp` and `release` are poses of the grip site; between them the thing goes to `goal` (its origin, m).
+class _Spot:
+    """Where a thing fits, all in metres: its origin, how far it goes in straight, how far behind the region's edge its
+    origin comes, and how much lower it is set down."""
 
-    It goes in straight along `inwards`, for the last `run` metres. `inside` is how far behind the region's edge its
-    origin comes (m); `taken` is the grasp, and its frame leans by `lean` (rad).
-    """
-
-    grasp: Pose
-    release: Pose
     goal: Vector
-    inwards: Vector
     run: float
     inside: float
-    lean: float
+    lower: float
+
+
+@dataclass(frozen=True)
+class Way:
+    """`grasp` and `release` are poses of the grip site; between them the thing goes to `spot`, straight along `inwards`
+    at last. `taken` is the grasp in a frame that leans by `lean` (rad)."""
+
     taken: Grasp
+    lean: float
+    grasp: Pose
+    release: Pose
+    inwards: Vector
+    spot: _Spot
 
 
 def insert(facts: Facts, thing: str, region_name: str, way: Way) -> Skill:
     """Take the thing, bring it before the opening, go straight in, let go and draw back."""
+    standing = way.release.rotation @ way.grasp.rotation.T @ facts.objects[thing].rotation
     if way.lean == 0.0:
         facts, grasped = yield from pick(facts, way.taken)
     else:
@@ -111,7 +126,9 @@ def insert(facts: Facts, thing: str, region_name: str, way: Way) -> Skill:
     high = Reach(lifted, way.grasp.rotation, float(lifted[2]))
 
     def lost(facts: Facts) -> bool:
-        return is_lost(facts, thing, grip)
+        """It may swing between the pads, but not slide."""
+        slid = abs(np.linalg.norm(offset_in_hand(facts, thing)) - np.linalg.norm(grip)) > SLIPPED_M
+        return bool(slid) or facts.gripper_width_m < EMPTY_WIDTH_M
 
     facts, arrived = yield from move(facts, lambda _: high, CLOSE, tolerance=0.03, turn_tolerance=0.3, unless=lost)
     if not arrived:
@@ -120,24 +137,36 @@ def insert(facts: Facts, thing: str, region_name: str, way: Way) -> Skill:
     heights = skyline(scene_points(facts, without=thing))
     hang = facts.eef.position[2] - float(point_cloud(facts.shapes[thing], facts.objects[thing])[:, 2].min())
 
-    def within(facts: Facts, back: float) -> Vector:
-        """Where the grip site has to be for the thing's origin to be `back` metres before its goal."""
-        return way.goal - back * way.inwards - way.release.rotation @ offset_in_hand(facts, thing)
+    def within(facts: Facts, offset: Vector) -> Reach:
+        """Where the hand has to be for the thing's origin to be off its goal by `offset`, and the thing to stand."""
+        rotation = _levelled(facts, thing, standing, way.release.rotation)
+        position = way.spot.goal + offset - rotation @ offset_in_hand(facts, thing)
+        return Reach(position, rotation, float(position[2]))
 
     def before(facts: Facts) -> Reach:
-        position = within(facts, way.run)
-        passed = highest_between(heights, facts.eef.position, position)
-        return Reach(position, way.release.rotation, passed + CLEARANCE_M + hang, hover=0.03, outer=0.06)
+        outside = within(facts, -way.spot.run * way.inwards)
+        passed = highest_between(heights, facts.eef.position, outside.position)
+        return replace(outside, travel=passed + CLEARANCE_M + hang, hover=0.03, outer=0.06)
 
     facts, arrived = yield from move(facts, before, CLOSE, tolerance=0.012, max_steps=240, unless=lost)
     if not arrived:
         return facts, False
-    inside = within(facts, 0.0)
-    facts, _ = yield from straight(facts, inside, way.release.rotation, CLOSE)
-    facts, _ = yield from let_go(facts, way.release.rotation, -way.release.rotation[:, 2], distance=0.05)
+    for offset in (np.zeros(3), -way.spot.lower * UP):
+        inside = within(facts, offset)
+        facts, _ = yield from straight(facts, inside.position, inside.rotation, CLOSE)
+    rotation = facts.eef.rotation
+    facts, _ = yield from let_go(facts, rotation, -rotation[:, 2], distance=0.05)
     back = facts.eef.position - 0.10 * way.inwards
-    facts, _ = yield from straight(facts, back, way.release.rotation, OPEN, tolerance=0.03)
+    facts, _ = yield from straight(facts, back, rotation, OPEN, tolerance=0.03)
     return facts, stands_at(facts, thing, region_name)
+
+
+def _levelled(facts: Facts, thing: str, standing: Rotation, hand: Rotation) -> Rotation:
+    """The rotation of the hand that makes the thing stand, since it swings between the pads; near `hand`."""
+    swung = facts.eef.rotation.T @ facts.objects[thing].rotation
+    vector = rotation_vector(standing @ swung.T @ hand.T)
+    angle = float(np.linalg.norm(vector))
+    return hand if angle < 1e-6 else _about(vector / angle, min(angle, MOST_LEVELLED_RAD)) @ hand
 
 
 def _pick_leaning(facts: Facts, grasp: Pose) -> Skill:
@@ -150,7 +179,7 @@ def _pick_leaning(facts: Facts, grasp: Pose) -> Skill:
     if not arrived:
         return facts, False
     facts = yield from close_fingers(facts, Reach(grasp.position, grasp.rotation, grasp.position[2]))
-    return facts, facts.gripper_width_m > 0.002
+    return facts, facts.gripper_width_m > EMPTY_WIDTH_M
 
 
 def find_way(facts: Facts, thing: str, region_name: str, tried: Sequence[Grasp]) -> Way | None:
@@ -158,9 +187,9 @@ def find_way(facts: Facts, thing: str, region_name: str, tried: Sequence[Grasp])
     search = _Search(facts, thing, facts.regions[region_name])
     best: Way | None = None
     for way in search.ways(tried):
-        if way.inside >= WELL_INSIDE_M:
+        if way.spot.inside >= WELL_INSIDE_M:
             return way
-        if best is None or way.inside > best.inside:
+        if best is None or way.spot.inside > best.spot.inside:
             best = way
     return best
 
@@ -177,7 +206,7 @@ class _Search:
         things = {**facts.objects, **facts.fixtures, **facts.parts}
         del things[thing]
         self._others = _Boxes(things, facts).near(region.pose.position, NEAR_M)
-        self._known: dict[tuple[float, ...], list[tuple[Vector, float, float]]] = {}
+        self._known: dict[tuple[float, ...], list[_Spot]] = {}
         self._ground = min(
             float(point_cloud(facts.shapes[name], pose)[:, 2].min()) for name, pose in facts.objects.items()
         )
@@ -218,7 +247,15 @@ class _Search:
                 break
             if list(unlike([grasp], taken, distance=0.02, turn=0.5)):
                 taken.append(grasp)
-        return [(grasp, Pose(upright.T @ grasp.position, upright.T @ grasp.rotation)) for grasp in taken]
+        poses = [Pose(upright.T @ grasp.position, upright.T @ grasp.rotation) for grasp in taken]
+        weights = [grasp.cost + DROOP * self._lever(pose) for grasp, pose in zip(taken, poses, strict=True)]
+        order = np.argsort(weights, kind="stable")
+        return [(taken[index], poses[index]) for index in order]
+
+    def _lever(self, grasp: Pose) -> float:
+        """Arm of the thing's weight about the axis on which the pads let it swing (m)."""
+        away = self._cloud.mean(0) - grasp.position
+        return abs(float(grasp.rotation[:, 0] @ np.cross(away, UP)))
 
     def _tilted(self, grasp: Pose, tilt: float) -> list[Rotation]:
         """The hand tilted forward, opening along or across the way in."""
@@ -235,27 +272,27 @@ class _Search:
         grip = turned @ (grasp.position - self._pose.position)
         hand = _HAND @ end.T + grip
         spots = self._spots(turned)
-        outermost = [goal for goal, _, inside in spots if inside == spots[-1][2]]
-        if not any(self._clear(hand + goal, HAND_ROOM_M) for goal in outermost):
+        outermost = [spot for spot in spots if spot.inside == spots[-1].inside]
+        if not any(self._clear(hand + spot.goal, HAND_ROOM_M) for spot in outermost):
             return
-        for goal, run, inside in spots:
-            if all(self._clear(hand + place, HAND_ROOM_M) for place in _path(goal, run, self._inwards)):
-                yield Way(grasp, Pose(goal + grip, end), goal, self._inwards, run, inside, lean, taken)
+        for spot in spots:
+            path = [spot.goal - spot.lower * UP, *_path(spot, self._inwards)]
+            if all(self._clear(hand + place, HAND_ROOM_M) for place in path):
+                yield Way(taken, lean, grasp, Pose(spot.goal + grip, end), self._inwards, spot)
                 return
 
-    def _spots(self, turned: Rotation) -> list[tuple[Vector, float, float]]:
-        """Where the thing, turned so, is clear of everything all the way in, deepest first: its origin, how far it
-        goes straight, how far behind the region's edge its origin is."""
+    def _spots(self, turned: Rotation) -> list[_Spot]:
+        """Where the thing, turned so, is clear of everything all the way in, deepest first."""
         key = tuple(np.round(turned.ravel(), 2))
         if key not in self._known:
             self._known[key] = list(self._find_spots(turned))
         return self._known[key]
 
-    def _find_spots(self, turned: Rotation) -> Iterator[tuple[Vector, float, float]]:
+    def _find_spots(self, turned: Rotation) -> Iterator[_Spot]:
         own = self._coarse @ turned.T
         middle, sideways = self._region.pose.position, np.cross(UP, self._inwards)
-        height = self._floor + ABOVE_FLOOR_M - float(own[:, 2].min())
-        if abs(height - middle[2]) > self._region.half_size[2]:
+        bottom = self._floor - float(own[:, 2].min())
+        if abs(bottom - middle[2]) > self._region.half_size[2]:
             return
         centre = (own.min(0) + own.max(0)) / 2
         across = float(np.abs(sideways @ self._region.pose.rotation) @ self._region.half_size) - LEAST_INSIDE_M
@@ -263,11 +300,12 @@ class _Search:
         deepest = min(-float(centre @ self._inwards), self._half - LEAST_INSIDE_M)
         for depth in np.arange(deepest, -self._half + LEAST_INSIDE_M, -0.015):
             run = float(depth + self._half + (own @ self._inwards).max() + OUTSIDE_M)
-            for side in sides:
+            for side, over in product(sides, OVER_FLOOR_M):
                 goal = middle + depth * self._inwards + side * sideways
-                goal[2] = height
-                if all(self._clear(own + place, ROOM_M) for place in _path(goal, run, self._inwards)):
-                    yield goal, run, float(depth + self._half)
+                goal[2] = bottom + over
+                spot = _Spot(goal, run, float(depth + self._half), over - SET_DOWN_M)
+                if all(self._clear(own + place, ROOM_M) for place in _path(spot, self._inwards)):
+                    yield spot
 
     def _clear(self, points: Points, room: float) -> bool:
         return bool((points[:, 2] > self._ground + 0.002).all() and not self._others.contain(points, room).any())
@@ -285,8 +323,8 @@ class _Search:
         return np.column_stack([flat, np.full(len(flat), self._cloud[:, 2].min() - 0.002)])
 
 
-def _path(goal: Vector, run: float, inwards: Vector) -> list[Vector]:
-    return [goal - back * inwards for back in np.linspace(0.0, run, 5)]
+def _path(spot: _Spot, inwards: Vector) -> list[Vector]:
+    return [spot.goal - back * inwards for back in np.linspace(0.0, spot.run, 5)]
 
 
 def way_in(facts: Facts, region: Region) -> Vector:
