@@ -21,6 +21,8 @@ from hone.primitives.skills import CLOSE, Command, Reach, Skill, move, scene_poi
 
 ATTEMPTS = 4
 """Picks per thing before the expert gives up."""
+ELSEWHERE_M, UNLIKE_M, UNLIKE_RAD = 0.04, 0.01, 0.3
+"""How far from a grasp that failed the next is, if there is one; and by which place or turn it differs at least."""
 LEVEL_M = 0.03
 """Places that differ less in height are on one level."""
 SEARCHES = (
@@ -152,19 +154,20 @@ class _Doing:
 
 
 def choose_grasp(facts: Facts, thing: str, place_at: Position, tried: list[Grasp]) -> Grasp | None:
-    """The best grasp unlike those tried, by the coarse search or else the fine one."""
+    """The best grasp far from those tried, by the coarse search or else a finer one; or else near them, but unlike."""
     pose = facts.objects[thing]
     cloud, others = point_cloud(facts.shapes[thing], pose), scene_points(facts, without=thing)
-    for search in SEARCHES:
-        grasps = find_grasps(
-            cloud,
-            pose.position,
-            others,
-            opening_yaw(facts.eef.rotation),
-            facts.base.position,
-            place_at,
-            search,
-        )
-        for grasp in unlike(grasps, tried):
-            return grasp
+    for distance, turn in ((ELSEWHERE_M, np.inf), (UNLIKE_M, UNLIKE_RAD)) if tried else ((UNLIKE_M, UNLIKE_RAD),):
+        for search in SEARCHES:
+            grasps = find_grasps(
+                cloud,
+                pose.position,
+                others,
+                opening_yaw(facts.eef.rotation),
+                facts.base.position,
+                place_at,
+                search,
+            )
+            for grasp in unlike(grasps, tried, distance, turn):
+                return grasp
     return None
