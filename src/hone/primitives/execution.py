@@ -9,7 +9,7 @@ import numpy as np
 
 from hone.envs.libero.facts import Facts
 from hone.language.plan import Plan, Subgoal, Target, Verb
-from hone.primitives.articulated import close_drawer, open_drawer, turn_knob
+from hone.primitives.articulated import UP, close_drawer, let_go, open_drawer, turn_knob
 from hone.primitives.clearing import free_place, in_the_way
 from hone.primitives.conditions import held, is_enclosed, joint_of, reached, shut_in
 from hone.primitives.doors import close_door, open_door
@@ -124,6 +124,7 @@ class _Doing:
                 facts, placed = yield from self.motions.bring(facts, thing, spot, attempt)
                 if placed:
                     return facts, True
+            facts, _ = yield from let_go(facts, facts.eef.rotation, UP)  # what slipped comes to rest meanwhile
         return facts, False
 
     def put_through(self, facts: Facts, thing: str, region: str) -> Skill:
@@ -137,6 +138,7 @@ class _Doing:
             facts, placed = yield from insert(facts, thing, region, way)
             if placed:
                 return facts, True
+            facts, _ = yield from let_go(facts, facts.eef.rotation, UP)
         return facts, False
 
     def lift(self, facts: Facts, thing: str) -> Skill:
