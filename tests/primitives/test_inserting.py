@@ -79,7 +79,7 @@ def test_a_grasp_that_failed_is_not_tried_again():
 
 def test_what_is_too_thick_has_no_way_in():
     facts = brick_and_oven()
-    low = (*OVEN, box((0.12, 0.08, 0.005), (0, 0, FLOOR + 0.035)))
+    low = (*OVEN, box((0.12, 0.08, 0.05), (0, 0, 0.10)))
     assert find_way(replace(facts, shapes={**facts.shapes, "oven": low}), "brick", "oven_inside", []) is None
 
 

@@ -156,11 +156,12 @@ class _Doing:
 
 
 def choose_grasp(facts: Facts, thing: str, place_at: Position, tried: list[Grasp]) -> Grasp | None:
-    """The best grasp far from those tried, by the coarse search or else a finer one; or else near them, but unlike."""
+    """The best grasp far from those tried, or else near them, but unlike; by the coarse search or else a finer one."""
     pose = facts.objects[thing]
     cloud, others = point_cloud(facts.shapes[thing], pose), scene_points(facts, without=thing)
-    for distance, turn in ((ELSEWHERE_M, np.inf), (UNLIKE_M, UNLIKE_RAD)) if tried else ((UNLIKE_M, UNLIKE_RAD),):
-        for search in SEARCHES:
+    differences = ((ELSEWHERE_M, np.inf), (UNLIKE_M, UNLIKE_RAD)) if tried else ((UNLIKE_M, UNLIKE_RAD),)
+    for search in SEARCHES:
+        for distance, turn in differences:
             grasps = find_grasps(
                 cloud,
                 pose.position,

@@ -18,7 +18,7 @@ from hone.primitives.execution import carry_out
 from hone.primitives.motions import Motions, TypedSkills
 from hone.primitives.skills import OPEN, Command
 
-VERSION = "skills_v2"
+VERSION = "skills_v3"
 """Changes whenever the same scene would get other movements."""
 ORDER = ("open", "turnon", "turnoff", "in", "on", "close")
 """What the expert can make true, in the order it does so; but what nothing is put into is closed first."""
