@@ -14,7 +14,7 @@ from hone.envs.libero.suites import task
 from hone.policies.scripted import Pilot, Planning, TypedSkills, decomposer
 from hone.primitives.conditions import is_enclosed
 from hone.primitives.grasps import HAND_ABOVE_M
-from hone.primitives.inserting import find_way, way_in
+from hone.primitives.ways import find_way, way_in
 from hone.types import Placement
 
 FLOOR, ROOF, FRONT = 0.02, 0.14, 0.22

@@ -14,10 +14,11 @@ from hone.primitives.clearing import free_place, in_the_way
 from hone.primitives.conditions import held, is_enclosed, joint_of, reached, shut_in
 from hone.primitives.doors import close_door, open_door
 from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw, point_cloud, unlike
-from hone.primitives.inserting import find_way, insert
+from hone.primitives.inserting import insert
 from hone.primitives.motions import Motions
 from hone.primitives.places import Place, Position, Share, place_for, spot_for
 from hone.primitives.skills import CLOSE, Command, Reach, Skill, move, scene_points
+from hone.primitives.ways import find_way
 
 ATTEMPTS = 4
 """Picks per thing before the expert gives up."""
