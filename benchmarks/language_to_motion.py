@@ -5,7 +5,7 @@
 Privileged: the planner and the movements read object poses, so these numbers compare with nothing that sees pixels
 only. Tuned on sampled placements. Extended cap of 900 control steps; a success within the suite's own cap is counted
 beside it. One row per policy, planner and task in results/language_to_motion.jsonl; it resumes. `--table` prints what
-is there.
+is there, and of libero_90 one per scene.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
@@ -87,23 +89,37 @@ def measure(config: Config, policy: str, suite: str, index: int) -> dict[str, ob
 
 
 def print_table() -> None:
-    groups = defaultdict(list)
+    groups, scenes = defaultdict(list), defaultdict(list)
     for row in read_rows(RESULTS / "language_to_motion.jsonl"):
-        groups[row["policy"], row["planner"], row["suite"], row["assets"], row["placements"]].append(row)
+        settings = (row["policy"], row["planner"], row["suite"], row["assets"], row["placements"])
+        groups[settings].append(row)
+        if row["suite"] == "libero_90":
+            room, rest = tasks("libero_90")[row["task"]].name.split("SCENE")
+            scene = f"{room}SCENE{rest.split('_')[0]}"
+            scenes[row["policy"], row["planner"], scene, row["placements"]].append(row)
     print(
         "| policy, planner | suite | tasks x states | within 900 steps | within the suite's cap | held | tried again |"
     )
     print("|---|---|---|---|---|---|---|")
     for (policy, planner, suite, assets, placements), rows in groups.items():
-        episodes = sum(row["episodes"] for row in rows)
-        rates = []
-        for key in ("successes", "within_own_cap", "held"):
-            count = sum(row[key] for row in rows)
-            low, high = wilson_interval(count, episodes)
-            rates.append(f"{100 * count / episodes:.1f} % [{100 * low:.1f}, {100 * high:.1f}]")
         again = sum(row["refinements"] for row in rows)
-        cells = [f"{policy}, {planner}", f"{suite} ({assets})", f"{len(rows)} x {placements}", *rates, str(again)]
+        cells = [f"{policy}, {planner}", f"{suite} ({assets})", f"{len(rows)} x {placements}", *rates(rows), str(again)]
         print(f"| {' | '.join(cells)} |")
+    print("\n| policy, planner | scene | tasks x states | within 900 steps | within the suite's cap | held |")
+    print("|---|---|---|---|---|---|")
+    for (policy, planner, scene, placements), rows in scenes.items():
+        print(f"| {' | '.join([f'{policy}, {planner}', scene, f'{len(rows)} x {placements}', *rates(rows)])} |")
+
+
+def rates(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Success in percent with its 95 % interval: within 900 steps, within the suite's cap, held."""
+    episodes = sum(row["episodes"] for row in rows)
+    cells = []
+    for key in ("successes", "within_own_cap", "held"):
+        count = sum(row[key] for row in rows)
+        low, high = wilson_interval(count, episodes)
+        cells.append(f"{100 * count / episodes:.1f} % [{100 * low:.1f}, {100 * high:.1f}]")
+    return cells
 
 
 if __name__ == "__main__":

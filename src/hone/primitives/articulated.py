@@ -135,7 +135,7 @@ def open_drawer(facts: Facts, name: str) -> Skill:
         return handle + along * pull, rotation
 
     facts, _ = yield from drag(facts, onwards, lambda facts: _wide_open(facts.joints[name]), CLOSE)
-    facts, _ = yield from _let_go(facts, rotation, pull)
+    facts, _ = yield from let_go(facts, rotation, pull)
     return facts, is_open(facts.joints[name])
 
 
@@ -151,11 +151,12 @@ def _room_needed(facts: Facts, handle: Vector, before: Vector) -> float:
     return float(np.clip(top + HAND_HALF_LENGTH_M + 0.004 - handle[2], 0.0, HIGHEST_ON_HANDLE_M))
 
 
-def _let_go(facts: Facts, rotation: Rotation, away: Vector, steps: int = 4) -> Skill:
+def let_go(facts: Facts, rotation: Rotation, away: Vector, steps: int = 4, distance: float = 0.10) -> Skill:
+    """Open the fingers in place, then draw back by `distance` (m) in the direction `away`."""
     here = facts.eef.position.copy()
     for _ in range(steps):
         facts = yield Command(reach_action(facts.eef, Reach(here, rotation, here[2]), OPEN))
-    return (yield from straight(facts, here + 0.10 * away, rotation, OPEN, tolerance=0.03))
+    return (yield from straight(facts, here + distance * away, rotation, OPEN, tolerance=0.03))
 
 
 def close_drawer(facts: Facts, name: str) -> Skill:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float64
 
-from hone.envs.libero.facts import Facts, Joint, Region
+from hone.envs.libero.facts import Facts, Joint
 from hone.errors import HoneError
 from hone.language.plan import Beside, Subgoal
 from hone.primitives.grasps import corners, point_cloud
@@ -22,6 +22,8 @@ CEILING_M = 0.05
 WIDE_ENOUGH = 0.6
 """Share of a drawer's or door's way from which on things can be put in."""
 ARRIVED_M = 0.03
+LEVEL_M = 0.03
+"""Things whose undersides differ less in height stand on one level."""
 GAP_M = 0.03
 """Between a thing and the one it is put beside."""
 SIDES = {"left": (0.0, -1.0), "right": (0.0, 1.0), "front": (1.0, 0.0), "back": (-1.0, 0.0)}
@@ -65,7 +67,7 @@ def shut_in(facts: Facts, target: str) -> str | None:
     if region is None:
         return None
     joint = region.joint
-    if joint is None and region.parent in facts.fixtures and _has_ceiling(facts, region):
+    if is_enclosed(facts, target):
         doors = [n for n, j in facts.joints.items() if j.fixture == region.parent and j.kind == "hinge"]
         joint = doors[0] if doors else None
     if joint is None:
@@ -74,9 +76,11 @@ def shut_in(facts: Facts, target: str) -> str | None:
     return joint if opened < WIDE_ENOUGH else None
 
 
-def _has_ceiling(facts: Facts, region: Region) -> bool:
-    """Something of the fixture is over the region's middle: the inside of a microwave, not the top of a stove."""
-    assert region.parent is not None
+def is_enclosed(facts: Facts, target: object) -> bool:
+    """Something of a fixture is over the region's middle: the inside of a microwave, not a drawer or a stove."""
+    region = facts.regions.get(target) if isinstance(target, str) else None
+    if region is None or region.joint is not None or region.parent not in facts.fixtures:
+        return False
     points = point_cloud(facts.shapes[region.parent], facts.fixtures[region.parent]) - region.pose.position
     over = np.linalg.norm(points[:, :2], axis=1) < 0.02
     return bool((points[over, 2] > CEILING_M).any())
@@ -93,7 +97,7 @@ def released(facts: Facts, thing: str) -> bool:
 
 
 def beside(facts: Facts, thing: str, place: Beside) -> Float64[np.ndarray, " 3"]:
-    """Where the origin of `thing` has to be: a gap away from the anchor, on the level the thing stands on now."""
+    """Where the origin of `thing` has to be: a gap away from the anchor, on the level of what stands lower."""
     anchor = {**facts.objects, **facts.fixtures}[place.anchor]
     own = corners(facts.shapes[thing], facts.objects[thing]) - facts.objects[thing].position
     other = corners(facts.shapes[place.anchor], anchor)
@@ -101,7 +105,9 @@ def beside(facts: Facts, thing: str, place: Beside) -> Float64[np.ndarray, " 3"]
     edge = float(((other[:, :2] - anchor.position[:2]) @ way).max())
     back = float((own[:, :2] @ -way).max())
     flat = anchor.position[:2] + (edge + GAP_M + back) * way
-    return np.append(flat, facts.objects[thing].position[2])
+    higher = max(0.0, float(own[:, 2].min() + facts.objects[thing].position[2] - other[:, 2].min()))
+    drop = higher if higher > LEVEL_M else 0.0
+    return np.append(flat, facts.objects[thing].position[2] - drop)
 
 
 def reached(facts: Facts, subgoal: Subgoal) -> bool:

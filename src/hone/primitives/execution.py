@@ -9,21 +9,30 @@ import numpy as np
 
 from hone.envs.libero.facts import Facts
 from hone.language.plan import Plan, Subgoal, Target, Verb
-from hone.primitives.articulated import close_drawer, open_drawer, turn_knob
+from hone.primitives.articulated import UP, close_drawer, let_go, open_drawer, turn_knob
 from hone.primitives.clearing import Flat, before, drawer_path, free_place, in_the_way, push_path
-from hone.primitives.conditions import held, joint_of, reached, shut_in
+from hone.primitives.conditions import held, is_enclosed, joint_of, reached, shut_in
 from hone.primitives.doors import close_door, open_door
 from hone.primitives.grasps import Grasp, GraspSearch, find_grasps, opening_yaw, point_cloud, unlike
+from hone.primitives.inserting import insert
 from hone.primitives.motions import Motions
 from hone.primitives.places import Place, Position, Share, place_for, spot_for
 from hone.primitives.skills import CLOSE, Command, Reach, Skill, move, scene_points
+from hone.primitives.ways import find_way
 
 ATTEMPTS = 4
 """Picks per thing before the expert gives up."""
+ELSEWHERE_M, UNLIKE_M, UNLIKE_RAD = 0.04, 0.01, 0.3
+"""How far from a grasp that failed the next is, if there is one; and by which place or turn it differs at least."""
 LEVEL_M = 0.03
 """Places that differ less in height are on one level."""
-SEARCHES = (GraspSearch(), GraspSearch(grid=0.005, yaws=24, margin=0.001))
-"""The second, finer and tighter, only where the first finds nothing: a bowl between the walls of a drawer."""
+SEARCHES = (
+    GraspSearch(),
+    GraspSearch(grid=0.005, yaws=24, margin=0.001),
+    GraspSearch(grid=0.005, yaws=24, margin=0.001, depths=(0.008, 0.005)),
+)
+"""The second, finer and tighter, only where the first finds nothing: a bowl between the walls of a drawer. The third,
+with the tips alone, where that finds nothing either: the rim of a bowl that is lower than a finger is thick."""
 
 
 def carry_out(facts: Facts, plan: Plan, motions: Motions) -> Generator[Command, Facts, bool]:
@@ -108,6 +117,8 @@ class _Doing:
     def transfer(self, facts: Facts, subgoal: Subgoal, target: Place, share: Share | None = None) -> Skill:
         """Pick and place, trying another grasp when one fails; push what cannot be grasped, if the place is as high."""
         thing, tried = subgoal.thing, list[Grasp]()
+        if isinstance(target, str) and is_enclosed(facts, target):
+            return (yield from self.put_through(facts, thing, target))
         for _ in range(ATTEMPTS):
             place_at = place_for(facts, thing, target, share)
             grasp = choose_grasp(facts, thing, place_at, tried)
@@ -122,6 +133,21 @@ class _Doing:
                 facts, placed = yield from self.motions.bring(facts, subgoal, spot)
                 if placed:
                     return facts, True
+            facts, _ = yield from let_go(facts, facts.eef.rotation, UP)  # what slipped comes to rest meanwhile
+        return facts, False
+
+    def put_through(self, facts: Facts, thing: str, region: str) -> Skill:
+        """Into a place that is closed from above."""
+        tried: list[Grasp] = []
+        for _ in range(ATTEMPTS):
+            way = find_way(facts, thing, region, tried)
+            if way is None:
+                return facts, False
+            tried.append(way.taken)
+            facts, placed = yield from insert(facts, thing, region, way)
+            if placed:
+                return facts, True
+            facts, _ = yield from let_go(facts, facts.eef.rotation, UP)
         return facts, False
 
     def lift(self, facts: Facts, thing: str) -> Skill:
@@ -139,19 +165,21 @@ class _Doing:
 
 
 def choose_grasp(facts: Facts, thing: str, place_at: Position, tried: list[Grasp]) -> Grasp | None:
-    """The best grasp unlike those tried, by the coarse search or else the fine one."""
+    """The best grasp far from those tried, or else near them, but unlike; by the coarse search or else a finer one."""
     pose = facts.objects[thing]
     cloud, others = point_cloud(facts.shapes[thing], pose), scene_points(facts, without=thing)
+    differences = ((ELSEWHERE_M, np.inf), (UNLIKE_M, UNLIKE_RAD)) if tried else ((UNLIKE_M, UNLIKE_RAD),)
     for search in SEARCHES:
-        grasps = find_grasps(
-            cloud,
-            pose.position,
-            others,
-            opening_yaw(facts.eef.rotation),
-            facts.base.position,
-            place_at,
-            search,
-        )
-        for grasp in unlike(grasps, tried):
-            return grasp
+        for distance, turn in differences:
+            grasps = find_grasps(
+                cloud,
+                pose.position,
+                others,
+                opening_yaw(facts.eef.rotation),
+                facts.base.position,
+                place_at,
+                search,
+            )
+            for grasp in unlike(grasps, tried, distance, turn):
+                return grasp
     return None
