@@ -171,7 +171,12 @@ def measured(config: Config, training: CriticTraining, seed: int, recordings: Se
     held_out = {seed * config.held_out + i for i in range(config.held_out)}
     seen = [r for r in recordings if r.task.index not in held_out]
     unseen = [r for r in recordings if r.task.index in held_out]
-    clips = [r.clip for r in seen if r.number < config.placements - 1 and np.isfinite(r.clip.progress).all()]
+    secret = {r.clip.goal for r in unseen}  # as another task's goal they would be taught to mean "no progress"
+    clips = [
+        replace(r.clip, other_goals=tuple(goal for goal in r.clip.other_goals if goal not in secret))
+        for r in seen
+        if r.number < config.placements - 1 and np.isfinite(r.clip.progress).all()
+    ]
     critic = ProgressCritic(config.network, derive_seed(seed, "critic") % 2**31)
 
     def report(step: int, loss: float) -> None:
