@@ -5,8 +5,9 @@
 Records expert episodes, noisy ones, and graded failures (the expert stops half-way and stands about; a hand that only
 wanders) of each task at sampled placements, looking every 8 control steps. Labels are privileged, pictures are not: an
 expert's frame is as far as the share of its steps that are done; standing about adds nothing. Each seed holds two
-other tasks of each suite out, trains on the rest, and measures on the held-out ones. One row per seed in
-results/progress_critic.jsonl; recordings are kept in runs/, and it resumes.
+other tasks of each suite out, trains on the rest, and measures on the held-out ones; once with every clip told its own
+goal, once with some told another task's. One row per seed and arm in results/progress_critic.jsonl; recordings are kept
+in runs/, and it resumes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import io
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,12 +49,14 @@ HAND_OPEN = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0])
 
 @dataclass(frozen=True)
 class Config:
-    suites: tuple[str, ...] = ("libero_object", "libero_spatial")
+    suites: tuple[str, ...] = ("libero_object",)
     seeds: tuple[int, ...] = (0, 1, 2)
     placements: int = 3
     """Sampled placements per task and kind; the last is for choosing the threshold."""
     held_out: int = 2
     """Tasks per suite not trained on: seed `s` holds out numbers `s * held_out` and following."""
+    wrong_goals: tuple[float, ...] = (0.0, 0.25)
+    """Arms: the share of clips that are told the goal of another task."""
     training: CriticTraining = field(default_factory=CriticTraining)
     network: CriticConfig = field(default_factory=CriticConfig)
     output: Path = Path("runs/benchmark-progress-critic")
@@ -74,11 +77,13 @@ def main(config: Config) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     recordings = list(recorded(config))
-    for seed in config.seeds:
-        keys = {"seed": seed, "suites": list(config.suites), "placements": config.placements}
-        keys |= {"held_out": config.held_out, "steps": config.training.steps}
-        if not finished("progress_critic", **keys):
-            append_row("progress_critic", {**keys, **measured(config, seed, recordings)})
+    for wrong_goal in config.wrong_goals:
+        training = replace(config.training, wrong_goal=wrong_goal)
+        for seed in config.seeds:
+            keys = {"seed": seed, "wrong_goal": wrong_goal, "suites": list(config.suites), "steps": training.steps}
+            keys |= {"placements": config.placements, "held_out_per_suite": config.held_out}
+            if not finished("progress_critic", **keys):
+                append_row("progress_critic", {**keys, **measured(config, training, seed, recordings)})
 
 
 # ------------------------------------------------------------------------------------------------------------ recording
@@ -160,31 +165,33 @@ def labels(kind: Kind, done: np.ndarray, stop_at: int, expert_steps: int, succes
 # ------------------------------------------------------------------------------------------------------------ measuring
 
 
-def measured(config: Config, seed: int, recordings: Sequence[Recording]) -> dict[str, Any]:
-    """Train with this seed's tasks held out (or take what was trained), and measure."""
+def measured(config: Config, training: CriticTraining, seed: int, recordings: Sequence[Recording]) -> dict[str, Any]:
+    """Train with this seed's tasks held out, and measure."""
     started = time.process_time()
     held_out = {seed * config.held_out + i for i in range(config.held_out)}
     seen = [r for r in recordings if r.task.index not in held_out]
     unseen = [r for r in recordings if r.task.index in held_out]
-    training = [r.clip for r in seen if r.number < config.placements - 1 and np.isfinite(r.clip.progress).all()]
-    folder = config.output / f"seed-{seed}"
-    if (folder / "config.json").exists():
-        critic = ProgressCritic.load(folder)
-    else:
-        critic = ProgressCritic(config.network, derive_seed(seed, "critic") % 2**31)
+    secret = {r.clip.goal for r in unseen}  # as another task's goal they would be taught to mean "no progress"
+    clips = [
+        replace(r.clip, other_goals=tuple(goal for goal in r.clip.other_goals if goal not in secret))
+        for r in seen
+        if r.number < config.placements - 1 and np.isfinite(r.clip.progress).all()
+    ]
+    critic = ProgressCritic(config.network, derive_seed(seed, "critic") % 2**31)
 
-        def report(step: int, loss: float) -> None:
-            if step % 25 == 0:
-                log.info("seed %d, step %d: loss %.4f, %.0f s", seed, step, loss, time.process_time() - started)
+    def report(step: int, loss: float) -> None:
+        if step % 25 == 0:
+            log.info("seed %d, step %d: loss %.4f, %.0f s", seed, step, loss, time.process_time() - started)
 
-        train_critic(critic, training, config.training, torch_generator(seed, "critic"), report)
-        critic.save(folder)
+    train_critic(critic, clips, training, torch_generator(seed, "critic"), report)
+    name = f"seed-{seed}-wrong-goal-{training.wrong_goal:g}-{training.steps}-{'-'.join(config.suites)}"
+    critic.save(config.output / name)
     validation = [judged(critic, r) for r in seen if r.number == config.placements - 1]
     judgements = [judged(critic, r) for r in unseen]
     threshold = best_threshold(*scored(validation))
     return {
         "held_out_tasks": sorted(held_out),
-        "training_clips": len(training),
+        "training_clips": len(clips),
         "cpu_minutes": (time.process_time() - started) / 60,
         "threshold": threshold,
         "seen_tasks": report_on(validation, threshold),

@@ -197,3 +197,21 @@ def test_kill_9_while_writing_loses_at_most_the_entry_being_written(tmp_path: Pa
     assert len(store.entries()) == 5
     assert not list((tmp_path / "entries").glob(".*"))
     assert not caplog.records
+
+
+def die_before_the_rename(folder: Path) -> None:
+    os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    EntryStore(folder).put(entry("lost"), delta(2.0))
+
+
+def test_kill_9_between_writing_and_renaming_loses_that_entry_alone(tmp_path: Path, caplog):
+    store = EntryStore(tmp_path)
+    kept = store.put(entry("kept"), delta(1.0))
+    writer = multiprocessing.get_context("fork").Process(target=die_before_the_rename, args=(tmp_path,))
+    writer.start()
+    writer.join(30)
+    assert writer.exitcode == -signal.SIGKILL
+    assert len(list((tmp_path / "entries").iterdir())) == 2  # the leftover has another name
+    assert [found.task for found in EntryStore(tmp_path).entries()] == ["kept"]
+    assert value_of(store, kept) == 1.0
+    assert not caplog.records

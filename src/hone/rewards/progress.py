@@ -2,8 +2,8 @@
 
     progress(a, b, goal) = tanh(h(z_a, z_b) - h(z_b, z_a)),   z = encoder(frame, goal)
 
-in [-1, 1]: positive where `b` is further than `a`, about 1 from start to goal, exactly antisymmetric and exactly 0 for
-equal frames. This is the `C_phi(o_start, o_end, g)` of Agentic-VLA's eq. 4 (arXiv 2605.22896), there a
+in [-1, 1]: positive where `b` is further than `a` (trained towards 1 from start to goal), exactly antisymmetric and
+exactly 0 for equal frames. This is the `C_phi(o_start, o_end, g)` of Agentic-VLA's eq. 4 (arXiv 2605.22896), there a
 vision-language model of billions of weights (VLAC). Departure: a network small enough for one core, trained on
 rollouts of other tasks (`hone.training.progress_critic`); see docs/algorithms/progress_critic.md for how far it goes.
 """
