@@ -11,7 +11,7 @@ from scenes import box, brick_and_bin, upright
 from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.facts import Facts, Region
 from hone.envs.libero.suites import task
-from hone.policies.scripted import Pilot, Planning, TypedSkills, decomposer
+from hone.policies.scripted import Planning, pilot
 from hone.primitives.conditions import is_enclosed
 from hone.primitives.grasps import HAND_ABOVE_M
 from hone.primitives.ways import find_way, way_in
@@ -92,9 +92,9 @@ def test_from_words_to_what_stays(suite, index):
     env = LiberoConfig(images=False, facts=True, physics="fast", step_cap=600).build(1)
     asked = task(suite, index)
     env.reset([0], [asked], [Placement("sampled", 0)])
-    pilot, done = Pilot(decomposer(Planning()), TypedSkills(), 0), False
+    flying, done = pilot("skills", Planning(refinements=0)), False
     while not done:
-        action = pilot.act(asked.instruction, env.facts([0])[0])
+        action = flying.act(asked.instruction, env.facts([0])[0])
         result = env.step([0], action.astype(np.float32)[None, None])
         assert not result.truncated[0]
         done = bool(result.terminated[0])
