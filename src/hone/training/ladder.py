@@ -73,8 +73,6 @@ PRACTICE = ImproveConfig(
     clone=BehaviorCloningConfig(steps=1500, hinted=0.5, drills=0.5),
     groups=20,
     iterations=16,
-    exploration=0.06,
-    final_exploration=0.03,
     train_step_cap=220,
     evaluate_every=2,
     curve_placements=10,
