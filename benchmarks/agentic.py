@@ -20,7 +20,8 @@ from rows import append_row, finished
 
 SEEDS = (70, 71, 72)
 MATRIX: dict[str, tuple[str, ...]] = {
-    "one_shot": ("cloned", "grpo_binary", "progress", "credit", "adaptive", "guided", "agentic"),
+    "no_demonstrations": ("cloned", "guided", "grpo_binary", "random_hints", "credit"),
+    "one_shot": ("cloned", "grpo_binary", "agentic", "credit", "progress", "adaptive", "guided"),
 }
 
 

@@ -37,12 +37,12 @@ LESSONS = "lessons."
 class DistillationConfig:
     """How hinted successes are cloned after an update."""
 
-    steps: int = 200
+    steps: int = 600
     """Optimizer steps per call."""
     batch_size: int = 256
     """Decisions per step."""
-    learning_rate: float = 3e-4
-    """AdamW's, without a schedule."""
+    learning_rate: float = 5e-4
+    """AdamW's at the first step; it falls linearly to zero."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this global norm."""
     remembered: int = 20_000
@@ -143,7 +143,9 @@ def distill(
     sample = torch.randperm(len(given), generator=generator)[: config.batch_size]
     with torch.no_grad():
         before = float(_unasked(policy, given, sample))
-    for _ in range(config.steps):
+    for step in range(config.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = config.learning_rate * (1 - step / config.steps)
         size = min(config.batch_size, len(given))
         unasked, asked, drilled = torch.randint(len(given), (size,), generator=generator).tensor_split(
             [size // 2, 3 * size // 4]
