@@ -14,11 +14,11 @@ def furnished() -> Facts:
     """Brick and bin, a cabinet with a drawer, and a region of the task file that names the goal."""
     facts = brick_and_bin()
     slide = Joint("slide", -0.05, (-0.16, 0.01), np.array([0.0, 1.0, 0.0]), np.zeros(3), "cabinet_drawer", "cabinet")
-    drawer = Region(upright(0.3, -0.2, 0.1), np.array([0.05, 0.1, 0.03]), "cabinet", "cabinet_slide")
+    drawer = Region(upright(0.2, -0.2, 0.1), np.array([0.05, 0.1, 0.03]), "cabinet", "cabinet_slide")
     target = Region(upright(0.0, -0.1, 0.0), np.array([0.01, 0.01, 0.007]), None)
     return replace(
         facts,
-        fixtures={"cabinet": upright(0.3, -0.25, 0.0)},
+        fixtures={"cabinet": upright(0.2, -0.25, 0.0)},
         regions={**facts.regions, "cabinet_drawer_region": drawer, "floor_target_object_region": target},
         joints={"cabinet_slide": slide},
     )
@@ -29,7 +29,7 @@ def test_description() -> None:
     assert "- brick: middle at (60.0, -10.0, 3.0), size (4.0 x 4.0 x 6.0), turned 0" in text
     assert "The hand is at (50.0, 0.0, 25.0), its fingers are 8.0 cm apart." in text
     assert "- bin_inside: part of bin, at (60.0, 20.0, 5.0), size (12.0 x 12.0 x 10.0)" in text
-    assert "part of cabinet, at (90.0, -20.0, 10.0), size (10.0 x 20.0 x 6.0), moved by cabinet_slide" in text
+    assert "part of cabinet, at (80.0, -20.0, 10.0), size (10.0 x 20.0 x 6.0), moved by cabinet_slide" in text
     assert "- cabinet_slide: slide of cabinet, at -5.0 cm, from -16.0 cm to 1.0 cm" in text
     assert "-0.0" not in text
 

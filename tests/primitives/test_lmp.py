@@ -141,7 +141,7 @@ def spoilt(row=None, index=None, value=None, **fields):
         (spoilt(weights=[[0.0] * 11] * 4), "found 4"),
         (spoilt(weights=[[0.0] * 10] * 5), "row 'x' of 'weights' needs 11 numbers; found 10"),
         (spoilt(2, 7, 0.95), "weight 7 of row 'z' is 0.95; expected a number from -0.9 to 0.9"),
-        (spoilt(4, 0, -1.01), "weight 0 of row 'gripper' is -1.01; expected a number from -1.0 to 1.0"),
+        (spoilt(4, 0, -1.01), "weight 0 of row 'gripper' is -1.01; expected a number from -1 to 1"),
         (spoilt(1, 3, float("nan")), "weight 3 of row 'y' is nan"),
         (spoilt(0, 0, "0.1"), "weight 0 of row 'x' is '0.1'"),
         (spoilt(0, 0, True), "weight 0 of row 'x' is True"),

@@ -110,7 +110,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def fly(weigh: Weigher, *, feedback: bool = True, slippery: bool = True, calls=lambda: 0) -> tuple[Pilot, LmpMotions]:
     motions = LmpMotions(weigh, feedback=feedback)
     plan = Plan("", (Subgoal("pick", "brick"), PLACE), "test")
-    pilot, facts = Pilot(lambda instruction, facts: plan, motions, 1, calls), brick_and_bin()
+    pilot, facts = Pilot(lambda instruction, facts: plan, motions, 1, calls=calls), brick_and_bin()
     for _ in range(600):
         facts = step(facts, pilot.act("", facts), slippery)
     return pilot, motions

@@ -13,6 +13,7 @@ import torch
 from hone.cli import main
 from hone.errors import HoneError
 from hone.evaluation.report import write_report
+from hone.exploration.distillation import DistillationConfig
 from hone.exploration.guidance import GuidanceConfig
 from hone.memory.experience import Memory
 from hone.policies import load_policy
@@ -62,6 +63,7 @@ def agentic(output: Path) -> ImproveConfig:
         synthesis=SynthesisConfig(judge="rules"),
         guidance=GuidanceConfig(hinter="rules"),
         curriculum="learnability",
+        distillation=DistillationConfig(steps=5),
         network=SmallPolicyConfig(inputs="state", follows_hints=True),
         clone=BehaviorCloningConfig(steps=20, hinted=0.5),
     )
