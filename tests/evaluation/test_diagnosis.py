@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from hone.envs.base import StepResult
+from hone.envs.libero.environment import LiberoConfig
+from hone.envs.libero.suites import task as find_task
 from hone.evaluation import diagnosis
 from hone.evaluation.diagnosis import VARIANTS, Finding, check_episodes, check_files
 from hone.policies.blackbox import BlackBoxPolicy
-from hone.policies.inputs import Normalizer
+from hone.policies.inputs import PROPRIO_FLOORS, Normalizer
+from hone.policies.scripted import ScriptedPolicy
 from hone.specs import Spec
 from hone.training.rollout import EpisodeRequest
 from hone.types import Observation, Placement, Task
@@ -79,7 +83,12 @@ def failed(findings: list[Finding]) -> set[str]:
 
 @pytest.mark.parametrize(
     ("broken", "culprit"),
-    [(policy(-1, -1), VARIANTS[0]), (policy(-1, 0), VARIANTS[1]), (policy(sign=-1.0), VARIANTS[2])],
+    [
+        (policy(-1, -1), VARIANTS[0]),
+        (policy(-1, 0), VARIANTS[1]),
+        (policy(0, -1), VARIANTS[2]),
+        (policy(sign=-1.0), VARIANTS[3]),
+    ],
     ids=lambda value: value.name if isinstance(value, diagnosis.Variant) else "",
 )
 def test_the_convention_that_was_turned_round_is_named(broken, culprit):
@@ -88,6 +97,17 @@ def test_the_convention_that_was_turned_round_is_named(broken, culprit):
     named = next(finding for finding in findings if finding.name == culprit.name)
     assert named.found == "6 of 6 succeed: better than as it is"
     assert findings[0].todo == culprit.todo
+
+
+def test_actions_of_another_scale_or_frame_become_deltas():
+    proprio = torch.tensor([[0.1, 0.0, 0.3, np.pi - 0.1, 0.0, 0.0, 0.04, -0.04]])
+    # 2 cm to the left, then 5 cm up; 0.2 rad beyond the half turn, whose vector has the other sign; then 0.25 rad back.
+    poses = torch.tensor([[0.1, 0.02, 0.3, -(np.pi - 0.1), 0, 0, 1], [0.1, 0.02, 0.35, np.pi - 0.15, 0, 0, -1]])
+    deltas = torch.tensor([[0.0, 0.4, 0.0, 0.4, 0, 0, 1], [0, 0, 1.0, -0.5, 0, 0, -1]])
+    found = diagnosis.from_poses(poses[None, None].float(), proprio.float())
+    torch.testing.assert_close(found, deltas[None, None].float(), atol=1e-4, rtol=0)
+    metres = torch.tensor([0.05, 0, -0.025, 0.5, 0, 0, 1]).expand(1, 1, 1, 7)
+    assert diagnosis.from_metres(metres, proprio.float()).flatten().tolist() == [1, 0, -0.5, 1, 0, 0, 1]
 
 
 def test_a_policy_that_works_is_not_tried_turned():
@@ -114,3 +134,64 @@ def test_statistics_of_other_units_and_bad_weights_are_found():
     assert failed(check_files(module)) == {"weights", "statistics of normalizer"}
     module.normalizer.std.fill_(float("inf"))
     assert any(finding.found == "not finite" for finding in check_files(module))
+
+
+def test_statistics_that_proprioception_cannot_have_are_found():
+    module: Any = torch.nn.Module()
+    module.normalizer = Normalizer(PROPRIO_FLOORS)
+    module.normalizer.mean.copy_(torch.tensor([0.1, 0, 1.2, 1, 0, 0, 0, -1, 0, 0.03, -0.03]))
+    module.normalizer.std.copy_(torch.tensor([0.1] * 9 + [0.01] * 2))
+    assert failed(check_files(module)) == set()
+    module.normalizer.std.fill_(1.0)  # fingers move by 4 cm
+    assert failed(check_files(module)) == {"statistics of normalizer"}
+
+
+@pytest.mark.parametrize(("mean", "named"), [(0.0, set()), (0.7, {"first inputs of normalizer"})])
+def test_statistics_of_another_scene_are_found(mean, named):
+    class Reader(torch.nn.Module):
+        """Reads proprioception, and never closes the gripper."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.normalizer = Normalizer([0.1] * 8)
+            self.normalizer.mean.fill_(mean)
+            self.normalizer.std.fill_(0.1)
+            self._act = BlackBoxPolicy(lambda seen: np.zeros((len(seen), 2, 7), np.float32), 2, Spec(image_size=8))
+            self.spec, self.chunk_length = self._act.spec, 2
+            self.propose, self.initial_state = self._act.propose, self._act.initial_state
+            self.log_prob = self._act.log_prob
+
+        def encode(self, observation: Observation) -> Any:
+            self.normalizer(torch.as_tensor(observation.proprio))
+            return self._act.encode(observation)
+
+    reader: Any = Reader()
+    assert failed(check_episodes(lamp(), reader, REQUESTS, CAP)) == {"episodes"} | named
+    assert not reader.normalizer._forward_hooks
+
+
+def as_poses(chunks: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
+    positions = proprio[:, None, None, :3] + 0.05 * chunks[..., :3]
+    turned = [
+        Rotation.from_rotvec(0.5 * turn) * Rotation.from_rotvec(pose)
+        for turn, pose in zip(chunks[:, 0, 0, 3:6].numpy(), proprio[:, 3:6].numpy(), strict=True)
+    ]
+    rotations = torch.tensor(np.array([rotation.as_rotvec() for rotation in turned]), dtype=torch.float32)
+    return torch.cat([positions, rotations[:, None, None], chunks[..., 6:]], dim=-1)
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "culprit"),
+    [(as_poses, "actions taken for absolute poses"), (diagnosis.gripper_negated, "gripper sign negated")],
+)
+def test_broken_actions_are_named_in_libero(how, culprit):
+    """The scripted policy in the place of a trained one: it solves the task, one control step a decision."""
+    chosen = find_task("libero_object", 0)
+    requests = [EpisodeRequest(i, chosen, Placement("sampled", i), seed=i, greedy=True) for i in range(4)]
+    broken: Any = diagnosis.Turned(ScriptedPolicy("skills"), diagnosis.Variant("", "", actions=how))
+    env = LiberoConfig(images=False, facts=True, physics="fast", step_cap=330).build(4)
+    findings = check_episodes(env, broken, requests, 280)
+    env.close()
+    assert failed(findings) == {"episodes", culprit}

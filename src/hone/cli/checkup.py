@@ -94,7 +94,7 @@ def check_policy(folder: Path, suite: str, task_index: int, episodes: int, asset
     yield Check("checkpoint", "ok", f"{type(policy).__name__}, chunks of {policy.chunk_length}")
     yield from map(check, diagnosis.check_files(policy))
     spec = policy.spec
-    env = LiberoConfig(assets=assets, image_size=spec.image_size, image_orientation=spec.image_orientation)
+    env = LiberoConfig(assets, "fast", image_size=spec.image_size, image_orientation=spec.image_orientation)
     env = env.seen_by(spec)
     try:
         check_compatible(spec, env.spec)

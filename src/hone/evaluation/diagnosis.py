@@ -1,13 +1,15 @@
 """Which convention of a checkpoint is broken: what its files say, and what a few episodes show.
 
 A policy that scores 0 % mostly has no bad weights but a picture upside down, a gripper turned round, or statistics of
-other units. So a policy that fails is run once more from the same starts for each convention turned round alone; a
-variant whose success lies beyond chance above that of the policy as it is names the culprit.
+other units. So a policy that fails is run once more from the same starts for each convention turned round alone; the
+first variant whose success lies beyond chance above that of the policy as it is names the culprit. docs/diagnosis.md
+has what this found in a trained policy that was broken on purpose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,18 +21,24 @@ from torch import Tensor, nn
 from hone.envs.base import Environment
 from hone.evaluation.stats import wilson_interval
 from hone.policies.base import Candidate, Candidates, Features, LogProb, Policy, PolicyState
-from hone.policies.inputs import Normalizer
+from hone.policies.inputs import PROPRIO_FEATURES, Normalizer, rotation_6d
 from hone.training.rollout import EpisodeRequest, rollout
 from hone.types import Observation
 
 PLAUSIBLE = 10.0
 """Largest mean and standard deviation of a feature: metres, radians and flags of a table-top robot stay below."""
+PROPRIO_BOUNDS = (2.0,) * 3 + (1.0,) * 6 + (0.05,) * 2
+"""The same for what every policy here reads first: position (m), two columns of a rotation, finger joints (m)."""
 SATURATED = 0.98
 MOSTLY = 0.5
 """Share of saturated motion numbers above which actions are presumed to be of another scale or absolute."""
 
+POSITION_M, ROTATION_RAD = 0.05, 0.5
+"""What an action of 1 asks for (LIBERO's OSC_POSE)."""
+
 Images = UInt8[np.ndarray, "B C H W 3"]
-Chunks = Float[Tensor, "..."]
+Chunks = Float[Tensor, "B K H 7"]
+Proprio = Float[Tensor, "B 8"]
 
 
 @dataclass(frozen=True)
@@ -45,16 +53,44 @@ class Finding:
 
 @dataclass(frozen=True)
 class Variant:
-    """One convention turned round: of the pictures the policy sees, or of the actions it gives."""
+    """One convention turned round: of the pictures the policy sees, or of the actions it gives where it looks."""
 
     name: str
     todo: str
     images: Callable[[Images], Images] | None = None
-    actions: Callable[[Chunks], Chunks] | None = None
+    actions: Callable[[Chunks, Proprio], Chunks] | None = None
 
 
-def _gripper_negated(chunks: Chunks) -> Chunks:
+def gripper_negated(chunks: Chunks, proprio: Proprio) -> Chunks:
     return torch.cat([chunks[..., :6], -chunks[..., 6:]], dim=-1)
+
+
+def from_metres(chunks: Chunks, proprio: Proprio) -> Chunks:
+    """Actions in [-1, 1] of those in metres and radians."""
+    return torch.cat([chunks[..., :3] / POSITION_M, chunks[..., 3:6] / ROTATION_RAD, chunks[..., 6:]], dim=-1)
+
+
+def from_poses(chunks: Chunks, proprio: Proprio) -> Chunks:
+    """Deltas of absolute poses (m, rotation vector in rad): from the hand to the first, then on to the next."""
+    here = proprio[:, None, None, :6].expand(*chunks.shape[:2], 1, 6)
+    poses = torch.cat([here, chunks[..., :6]], dim=-2)
+    rotations = _matrices(poses[..., 3:])
+    turns = _rotation_vectors(rotations[..., 1:, :, :] @ rotations[..., :-1, :, :].mT)
+    return from_metres(torch.cat([poses[..., :3].diff(dim=-2), turns, chunks[..., 6:]], dim=-1), proprio)
+
+
+def _matrices(rotation_vectors: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3 3"]:
+    columns = rotation_6d(rotation_vectors.reshape(-1, 3)).unflatten(-1, (2, 3))
+    third = torch.linalg.cross(columns[:, 0], columns[:, 1])
+    return torch.stack([columns[:, 0], columns[:, 1], third], dim=-1).reshape(*rotation_vectors.shape, 3)
+
+
+def _rotation_vectors(matrices: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3"]:
+    """Of rotations by less than half a turn."""
+    skew = (matrices - matrices.mT) / 2
+    axis = torch.stack([skew[..., 2, 1], skew[..., 0, 2], skew[..., 1, 0]], dim=-1)
+    sine, cosine = axis.norm(dim=-1), (matrices.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2
+    return axis * (torch.atan2(sine, cosine) / sine.clamp(min=1e-8))[..., None]
 
 
 AS_IT_IS = Variant("as it is", "")
@@ -70,9 +106,24 @@ VARIANTS = (
         images=lambda images: images[:, :, ::-1],
     ),
     Variant(
+        "pictures mirrored",
+        "the policy was trained on mirrored pictures (upright against rotated_180): correct image_orientation",
+        images=lambda images: images[:, :, :, ::-1],
+    ),
+    Variant(
         "gripper sign negated",
         "the policy opens the gripper where LIBERO closes it (+1 is close): negate the last action number",
-        actions=_gripper_negated,
+        actions=gripper_negated,
+    ),
+    Variant(
+        "actions taken for metres and radians",
+        "the policy's actions are not scaled to [-1, 1]: divide them by 0.05 m and 0.5 rad",
+        actions=from_metres,
+    ),
+    Variant(
+        "actions taken for absolute poses",
+        "the policy gives poses to be at (m, rad): give LIBERO the deltas between them, divided by 0.05 m and 0.5 rad",
+        actions=from_poses,
     ),
 )
 
@@ -84,8 +135,10 @@ class Turned:
         self.spec, self.chunk_length = policy.spec, policy.chunk_length
         self._policy, self._variant = policy, variant
         self.numbers = self.saturated = 0
+        self._proprio = torch.zeros(0, 8)
 
     def encode(self, observation: Observation) -> Features:
+        self._proprio = torch.as_tensor(observation.proprio)
         if self._variant.images is not None and observation.images is not None:
             observation = replace(observation, images=np.ascontiguousarray(self._variant.images(observation.images)))
         return self._policy.encode(observation)
@@ -98,7 +151,7 @@ class Turned:
         self.numbers += motion.numel()
         self.saturated += int((motion.abs() >= SATURATED).sum())
         if self._variant.actions is not None:
-            candidates = Candidates(self._variant.actions(candidates.chunks), candidates.samples)
+            candidates = Candidates(self._variant.actions(candidates.chunks, self._proprio), candidates.samples)
         return candidates, state
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
@@ -151,8 +204,10 @@ def check_files(policy: Any) -> list[Finding]:
 def check_episodes(
     env: Environment, policy: Policy, requests: Sequence[EpisodeRequest], step_cap: int
 ) -> list[Finding]:
-    """Run the policy as it is and, if at most half of its episodes succeed, with each convention turned round."""
-    base = try_variant(env, policy, AS_IT_IS, requests, step_cap)
+    """Run the policy as it is and, if at most half of its episodes succeed, with conventions turned round until one
+    explains it."""
+    with _first_inputs(policy) as inputs:
+        base = try_variant(env, policy, AS_IT_IS, requests, step_cap)
     findings = [
         Finding("episodes", base.successes > base.episodes / 2, _counts(base), ""),
         Finding(
@@ -170,12 +225,47 @@ def check_episodes(
     ]
     if findings[0].ok:
         return findings
-    usable = [v for v in VARIANTS if v.images is None or policy.spec.cameras]
-    tallies = [try_variant(env, policy, variant, requests, step_cap) for variant in usable]
-    findings += [_compared(base, tally) for tally in tallies]
-    culprits = [finding for finding in findings[3:] if not finding.ok]
+    findings += [_check_inputs(name, standardised) for name, standardised in inputs.items()]
+    for variant in VARIANTS:
+        if variant.images is not None and not policy.spec.cameras:
+            continue
+        findings.append(_compared(base, try_variant(env, policy, variant, requests, step_cap)))
+        if not findings[-1].ok:
+            break
+    culprits = [finding for finding in findings[1:] if not finding.ok]
     todo = culprits[0].todo if culprits else "no single convention explains it: train longer, or check the task"
     return [replace(findings[0], todo=todo), *findings[1:]]
+
+
+@contextmanager
+def _first_inputs(policy: Any) -> Iterator[dict[str, Tensor]]:
+    """What each normaliser of the policy gives at its first look, where the policy has not done anything yet."""
+    inputs: dict[str, Tensor] = {}
+
+    def keep_first(name: str, standardised: Tensor) -> None:
+        inputs.setdefault(name, standardised.detach())
+
+    hooks = [
+        module.register_forward_hook(lambda _, __, output, name=name: keep_first(name, output))
+        for name, module in (policy.named_modules() if isinstance(policy, nn.Module) else ())
+        if isinstance(module, Normalizer)
+    ]
+    try:
+        yield inputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _check_inputs(name: str, standardised: Float[Tensor, "B D"]) -> Finding:
+    """Demonstrations begin where these episodes do, so what the policy reads there is within their spread."""
+    beyond = (standardised.abs() >= Normalizer.LIMIT).float().mean(0) > MOSTLY
+    if not beyond.any():
+        return Finding(f"first inputs of {name}", True, f"within {Normalizer.LIMIT:.0f} standard deviations")
+    which = ", ".join(str(int(number)) for number in beyond.nonzero()[:5, 0])
+    found = f"feature {which} more than {Normalizer.LIMIT:.0f} standard deviations off at the start"
+    todo = "its statistics are those of another robot, scene or unit: fit them on demonstrations of this one"
+    return Finding(f"first inputs of {name}", False, found, todo)
 
 
 def _compared(base: Tally, tally: Tally) -> Finding:
@@ -198,9 +288,14 @@ def _check_statistics(name: str, normalizer: Normalizer) -> Finding:
         return Finding(f"statistics of {name}", False, "not finite", todo)
     if bool((std <= 0).any()):
         return Finding(f"statistics of {name}", False, "a standard deviation is not positive", todo)
-    largest = max(float(mean.abs().max()), float(std.max()))
-    if largest > PLAUSIBLE:
-        return Finding(f"statistics of {name}", False, f"a value of {largest:.3g}: other units?", todo)
+    bounds = torch.full_like(mean, PLAUSIBLE)
+    if len(mean) >= PROPRIO_FEATURES:
+        bounds[:PROPRIO_FEATURES] = torch.tensor(PROPRIO_BOUNDS)
+    values = torch.maximum(mean.abs(), std)
+    largest, worst = float(values.max()), int((values / bounds).argmax())
+    if values[worst] > bounds[worst]:
+        found = f"feature {worst} has {values[worst]:.3g}, more than {bounds[worst]:.3g}: other units?"
+        return Finding(f"statistics of {name}", False, found, todo)
     return Finding(f"statistics of {name}", True, f"{mean.numel()} features, largest value {largest:.2f}")
 
 

@@ -70,8 +70,10 @@ def test_steps_like_hf_libero(suite: str, fresh_control_env, official_states) ->
         for engine, slot in slots.items():
             if engine == "numpy" and suite == "libero_spatial" and t >= 60:
                 continue  # it is slow, and has shown all 200 steps on the other suite
+            began = slot.data.qpos.copy()
             stepped = steppers[engine].step([slot], action[None, None], np.array([1]))
             assert (stepped.steps[0], stepped.diverged[0]) == (1, False)
+            np.testing.assert_array_equal(slot.state["start_qpos"], began)
             np.testing.assert_allclose(slot.data.qpos, control_env.sim.data.qpos, rtol=0, atol=1e-11)
             np.testing.assert_allclose(seen(slot), seen_by_hf_libero(observation), rtol=0, atol=1e-11)
             assert slot.success == control_env.check_success()

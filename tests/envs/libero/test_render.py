@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import mujoco
@@ -17,6 +18,7 @@ import pytest
 
 from hone.envs.libero import hf, render
 from hone.envs.libero.assets import asset_pack
+from hone.envs.libero.engine import Engine
 from hone.envs.libero.environment import CAMERAS, NO_OP, LiberoConfig
 from hone.envs.libero.render import Orientation, Renderer
 from hone.envs.libero.scene import RenderProfile, Scene, load_scene
@@ -34,15 +36,22 @@ needs_originals = pytest.mark.skipif(
 )
 
 
+NO_SPINS: Mapping[int, float] = {}
+"""Before which steps the stove's knob is spun, and how fast (rad/s)."""
+
+
 def actions(steps: int) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, (steps, 7)).astype(np.float32)
 
 
-def turn_stove_on(model: mujoco.MjModel, data: mujoco.MjData) -> None:
-    data.qpos[model.joint("flat_stove_1_button").qposadr[0]] = 1.0
+def spin_knob(model: mujoco.MjModel, data: mujoco.MjData, rad_per_s: float) -> None:
+    """At 20 rad/s the stove's knob turns by about 0.9 rad within the next control step, at -40 by -1.5."""
+    data.qvel[model.joint("flat_stove_1_button").dofadr[0]] = rad_per_s
 
 
-def hf_libero_pictures(task: Task, assets: str, steps: int, every: int, light: bool = False) -> list[np.ndarray]:
+def hf_libero_pictures(
+    task: Task, assets: str, steps: int, every: int, spins: Mapping[int, float] = NO_SPINS
+) -> list[np.ndarray]:
     """What hf-libero's own observations hold every `every` steps, as it returns them (rows from the bottom up)."""
     env = hf.compose(task, asset_pack(assets).folder, SIZE)
     env.set_init_state(official_initial_states(task)[START.index])
@@ -50,8 +59,8 @@ def hf_libero_pictures(task: Task, assets: str, steps: int, every: int, light: b
         env.step(NO_OP)
     pictures = []
     for t, action in enumerate(actions(steps), start=1):
-        if light and t == 1:
-            turn_stove_on(env.sim.model._model, env.sim.data._data)
+        if t in spins:
+            spin_knob(env.sim.model._model, env.sim.data._data, spins[t])
         seen, *_ = env.step(action)
         if t % every == 0:
             pictures.append(np.stack([seen[f"{camera}_image"] for camera in CAMERAS]))
@@ -59,13 +68,15 @@ def hf_libero_pictures(task: Task, assets: str, steps: int, every: int, light: b
     return pictures
 
 
-def own_pictures(config: LiberoConfig, task: Task, steps: int, every: int, light: bool = False) -> list[np.ndarray]:
+def own_pictures(
+    config: LiberoConfig, task: Task, steps: int, every: int, spins: Mapping[int, float] = NO_SPINS
+) -> list[np.ndarray]:
     env = config.build(1)
     env.reset([0], [task], [START])
     pictures = []
     for t, action in enumerate(actions(steps), start=1):
-        if light and t == 1:
-            turn_stove_on(env._slots[0].model, env._slots[0].data)
+        if t in spins:
+            spin_knob(env._slots[0].model, env._slots[0].data, spins[t])
         env.step([0], action[None, None])
         if t % every == 0:
             pictures.append(env.render([0])[0])
@@ -88,15 +99,47 @@ def test_exact_is_hf_liberos_picture(task: Task, assets: str, light: bool):
     No tolerance: the same MuJoCo draws the same model, and the poses differ by rounding only (1e-9 m after 12 steps, a
     millionth of a pixel), which could move a pixel of an edge once in a great many pictures; none does here.
     """
-    theirs = hf_libero_pictures(task, assets, 12, 4, light)
+    spins = {1: 20.0} if light else NO_SPINS
+    theirs = hf_libero_pictures(task, assets, 12, 4, spins)
     config = LiberoConfig(assets=assets, render="exact", image_orientation="opengl", stop_at_success=False)
-    ours = own_pictures(config, task, 12, 4, light)
+    ours = own_pictures(config, task, 12, 4, spins)
     assert len(theirs) == len(ours) == 3
     for a, b in zip(theirs, ours, strict=True):
         np.testing.assert_array_equal(a, b)
     if light:
-        red, green, _ = np.moveaxis(theirs[-1].astype(int), -1, 0)
-        assert (red > 2 * green + 40).sum() > 10, "the burner should glow in the picture"
+        assert glows(theirs[-1]), "the burner should glow in the picture"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["native", "numpy"])
+def test_a_burner_is_switched_between_two_steps_as_hf_liberos(engine: Engine):
+    """The knob passes 0.5 rad upwards in the first step and downwards in the third: the next picture shows it."""
+    theirs = hf_libero_pictures(STOVE, "standin", 4, 1, {1: 20.0, 3: -40.0})
+    config = LiberoConfig(render="exact", image_orientation="opengl", stop_at_success=False, engine=engine)
+    ours = own_pictures(config, STOVE, 4, 1, {1: 20.0, 3: -40.0})
+    assert [glows(picture) for picture in theirs] == [False, True, True, False]
+    for a, b in zip(theirs, ours, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_snapshot_remembers_whether_a_burner_glows():
+    env = LiberoConfig(stop_at_success=False).build(2)
+    env.reset([0], [STOVE], [Placement("sampled", 0)])
+    spin_knob(env._slots[0].model, env._slots[0].data, 20.0)
+    env.step([0], NO_OP[None, None])
+    dark, (snapshot,) = env.render([0])[0], env.snapshot([0])
+    env.step([0], NO_OP[None, None])
+    assert glows(env.render([0])[0])
+    env.restore([0, 1], [snapshot, snapshot])
+    for picture in env.render([0, 1]):
+        np.testing.assert_array_equal(picture, dark)
+    env.close()
+    assert not glows(dark)
+
+
+def glows(pictures: np.ndarray) -> bool:
+    red, green, _ = np.moveaxis(pictures.astype(int), -1, 0)
+    return bool((red > 2 * green + 80).sum() > 10)
 
 
 def test_orientations_against_hf_liberos_raw_picture():

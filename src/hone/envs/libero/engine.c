@@ -41,7 +41,7 @@ typedef struct {
   double look_position[3], look_quat[4], look_fingers[2];
   int32_t stale, count, success;
   uint32_t touching;
-  double look_qpos[];  // nq
+  double look_qpos[];  // nq, and after them the nq of start_qpos
 } State;
 
 typedef struct {
@@ -336,6 +336,7 @@ static void control_step(const Slot* slot, const double* action, double* scratch
   State* s = slot->state;
   const int sleep_enabled = (m->opt.enableflags & mjENBL_SLEEP) != 0;
   const double grip_step = r->grip_speed * (double)((action[6] > 0) - (action[6] < 0));
+  memcpy(s->look_qpos + m->nq, d->qpos, m->nq * sizeof(double));  // start_qpos
   for (int k = 1; k <= r->substeps; k++) {
     mj_step1(m, d);
     // Contacts are fresh and nothing has fallen asleep since they were found.

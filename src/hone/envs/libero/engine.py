@@ -45,7 +45,8 @@ def state_dtype(nq: int) -> np.dtype:
 
     `goal_*`, `grip` (two numbers in [-1, 1]) and `stale` are the controller's. `look_*` is what hf-libero's observables
     would show: gripper site (m), hand orientation (w, x, y, z), fingers (m), and the `qpos` whose forward pass the
-    picture shows. `count`: control steps taken. `success`: goal reached after the last one. `touching`: see goals.py.
+    picture shows. `start_qpos`: `qpos` as the last control step began, when hf-libero last switched what glows.
+    `count`: control steps taken. `success`: goal reached after the last one. `touching`: see goals.py.
     """
     return np.dtype(
         [
@@ -60,6 +61,7 @@ def state_dtype(nq: int) -> np.dtype:
             ("success", "i4"),
             ("touching", "u4"),
             ("look_qpos", "f8", nq),
+            ("start_qpos", "f8", nq),
         ],
         align=True,
     )
@@ -131,7 +133,7 @@ class Slot:
         state["count"] = 0
         state["touching"] = self.goal.update_touching(self.model, data)
         state["success"] = self.goal.evaluate(self.model, data, int(state["touching"]))
-        state["look_qpos"] = data.qpos
+        state["look_qpos"] = state["start_qpos"] = data.qpos
         self._look()
 
     def snapshot(self) -> SlotSnapshot:
@@ -169,6 +171,7 @@ class Slot:
         dofs, arm_actuators, finger_actuators = robot["arm_dof"], robot["arm_actuator"], robot["finger_actuator"]
         sleep_enabled = bool(model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP)
         grip_step = np.array([-1.0, 1.0]) * robot["grip_speed"] * np.sign(action[6])
+        state["start_qpos"] = data.qpos
         for substep in range(1, int(robot["substeps"]) + 1):
             mujoco.mj_step1(model, data)
             # Contacts are fresh and nothing has fallen asleep since they were found.

@@ -232,14 +232,12 @@ class LiberoEnvironment:
         )
 
     def render(self, slots: Sequence[int], size: int | None = None) -> UInt8[np.ndarray, "n C H W 3"]:
-        return np.stack(
-            [
-                self._renderer.draw(
-                    self._scenes[self._tasks[index]], self._slots[index].state["look_qpos"], size, self._looks[index]
-                )
-                for index in slots
-            ]
-        )
+        pictures = []
+        for index in slots:
+            scene, state = self._scenes[self._tasks[index]], self._slots[index].state
+            look = self._looks[index]
+            pictures.append(self._renderer.draw(scene, state["look_qpos"], size, look, state["start_qpos"]))
+        return np.stack(pictures)
 
     def snapshot(self, slots: Sequence[int]) -> list[LiberoSnapshot]:
         return [

@@ -30,7 +30,8 @@ THINNED: frozenset[RenderProfile] = frozenset(["exact", "aliased"])
 """Profiles whose meshes are thinned for every picture. The others have too few triangles for that to pay."""
 _MAX_SIZE = 512
 _LIT_FROM_RAD = 0.5
-"""A stove's burner glows while its knob is turned at least this far (hf-libero's `FlatStove.turn_on`)."""
+"""A stove's burner glows if its knob was turned at least this far as the control step began: hf-libero switches it
+after a step (`FlatStove.turn_on`), so the picture of the step in which the knob gets here is still dark."""
 _NOT_DRAWN = mujoco.mjNGROUP - 1
 """The geom group that takes what is out of view."""
 
@@ -47,12 +48,19 @@ class Renderer:
         self._stages: OrderedDict[str, _Stage] = OrderedDict()
 
     def draw(
-        self, scene: Scene, qpos: Float64[np.ndarray, " nq"], size: int | None = None, look: Look = PLAIN
+        self,
+        scene: Scene,
+        qpos: Float64[np.ndarray, " nq"],
+        size: int | None = None,
+        look: Look = PLAIN,
+        start_qpos: Float64[np.ndarray, " nq"] | None = None,
     ) -> UInt8[np.ndarray, "C H W 3"]:
+        """The bodies as `qpos` has them. What glows does so by `start_qpos`, from the start of the control step that
+        led here; where none is given, by `qpos` itself."""
         self._make_current()
         stage = self._stage(scene)
         with look.worn_by(stage.model):
-            pictures = stage.draw(qpos, size or self.size, look)
+            pictures = stage.draw(qpos, qpos if start_qpos is None else start_qpos, size or self.size, look)
         if self.orientation == "upright":
             pictures = pictures[:, ::-1]
         elif self.orientation == "rotated_180":
@@ -118,10 +126,10 @@ class _Stage:
             camera.fixedcamid = self.model.camera(name).id
             self.views.append(camera)
 
-    def draw(self, qpos: np.ndarray, size: int, look: Look) -> np.ndarray:
+    def draw(self, qpos: np.ndarray, start_qpos: np.ndarray, size: int, look: Look) -> np.ndarray:
         self.data.qpos[:] = qpos
         for site, knob in self.burners:
-            self.model.site_rgba[site, 3] = float(qpos[knob] >= _LIT_FROM_RAD)
+            self.model.site_rgba[site, 3] = float(start_qpos[knob] >= _LIT_FROM_RAD)
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
