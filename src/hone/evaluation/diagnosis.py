@@ -242,11 +242,14 @@ def _first_inputs(policy: Any) -> Iterator[dict[str, Tensor]]:
     """What each normaliser of the policy gives at its first look, where the policy has not done anything yet."""
     inputs: dict[str, Tensor] = {}
 
-    def keep_first(name: str, standardised: Tensor) -> None:
-        inputs.setdefault(name, standardised.detach())
+    def keep_first(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def keep(_module: nn.Module, _given: Any, standardised: Tensor) -> None:
+            inputs.setdefault(name, standardised.detach())
+
+        return keep
 
     hooks = [
-        module.register_forward_hook(lambda _, __, output, name=name: keep_first(name, output))
+        module.register_forward_hook(keep_first(name))
         for name, module in (policy.named_modules() if isinstance(policy, nn.Module) else ())
         if isinstance(module, Normalizer)
     ]
