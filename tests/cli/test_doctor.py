@@ -199,13 +199,14 @@ def test_a_folder_without_a_policy_fails_and_episodes_are_counted(tmp_path: Path
 
 @pytest.mark.sim
 def test_a_checkpoint_is_tried_in_the_simulator(tmp_path: Path) -> None:
-    """An untrained policy with made-up statistics: its episodes fail, and the statistics are what is named."""
+    """An untrained policy with made-up statistics: its episodes fail, and the statistics are named."""
     policy = SmallPolicyConfig(inputs="state", chunk_length=30).build()
     tokens = np.zeros((4, 3, 11), np.float32)
     policy.fit_normalization(Observation(np.eye(4, 8, dtype=np.float32), ("",) * 4, state=tokens))
     policy.save_pretrained(tmp_path)
     checks = {check.name: check for check in checkup.check_policy(tmp_path, "libero_object", 0, 1, "standin")}
-    assert [name for name, check in checks.items() if check.status == "failed"] == ["episodes", "first inputs of normalizer"]
+    failed = [name for name, check in checks.items() if check.status == "failed"]
+    assert failed == ["episodes", "first inputs of normalizer"]
     assert checks["episodes"].found == "0 of 1 succeed"
     assert "gripper sign negated" in checks
     assert "pictures turned by 180 degrees" not in checks  # it sees none
