@@ -19,7 +19,7 @@ class Config:
     row: str = "one_shot"
     """Line of the table, see `hone.training.ladder`."""
     quick: bool = False
-    """Three tasks of it and a small budget: 20 minutes on two cores."""
+    """Three tasks of it and a small budget."""
     arms: tuple[str, ...] = ("cloned", "grpo_binary", "agentic")
     """What is compared; all start from the cloned policy."""
     seed: int = 0
