@@ -90,12 +90,13 @@ def compare(
     try:
         with _pinned(1):
             _, reference = reference_trace(control_env, scene, state, actions)
-            for _ in range(rounds):
+        for _ in range(rounds):
+            with _pinned(1):
                 seconds, _ = reference_trace(control_env, scene, state, actions)
-                reference_speeds.append(len(actions) / seconds)
-                for contestant, run in runs.items():
-                    with _pinned(contestant.threads):
-                        speeds[contestant].append(run())
+            reference_speeds.append(len(actions) / seconds)
+            for contestant, run in runs.items():
+                with _pinned(contestant.threads):
+                    speeds[contestant].append(run())
         profiles: set[Physics] = {contestant.physics for contestant in contestants}
         traces = {physics: trace(scene, physics, state, actions) for physics in profiles}
     finally:
