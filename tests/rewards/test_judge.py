@@ -10,7 +10,7 @@ import pytest
 from chat_stub import Stub, chat_server, say, send
 from scenes import brick_and_bin
 from test_scene_words import furnished
-from witnessed import PLAN, TASK, Witnessed, expert_episode, planner
+from witnessed import PLAN, TASK, Witnessed, expert_episode, planner, practised
 
 from hone.envs.libero.facts import Facts, Pose
 from hone.language.llm import Client, LlmConfig
@@ -88,7 +88,7 @@ def test_rules_leave_well_alone():
 def test_rules_through_the_reward():
     judged = SynthesizedReward(SynthesisConfig(judge="rules", judge_every=1), planner)
     judged.remember_successes(TASK, [GOOD])
-    (revision,) = judged.update([Witnessed(BAD)] * 4)
+    (revision,) = practised(judged, [Witnessed(BAD)] * 4)
     assert revision.accepted is not None
     assert "hand_at(brick" in revision.diff
     assert judged([Witnessed(GOOD)]).tolist() == [1.0]
@@ -149,7 +149,7 @@ def test_nonsense_and_dead_servers_leave_the_program(move, tmp_path: Path, caplo
         judged = SynthesizedReward(SynthesisConfig(judge_every=1), planner, llm(stub, tmp_path))
         program = judged.program(TASK, GOOD[0])
         with caplog.at_level(logging.WARNING):
-            (revision,) = judged.update([Witnessed(BAD)])
+            (revision,) = practised(judged, [Witnessed(BAD)])
     assert revision.accepted is None
     assert judged.programs[TASK] == program
     assert "program version 1 stays" in caplog.text
@@ -172,7 +172,7 @@ def test_a_model_that_rewards_idling_is_refused(tmp_path: Path):
     with chat_server(say(lazy)) as stub:
         judged = SynthesizedReward(SynthesisConfig(judge_every=1), planner, llm(stub, tmp_path))
         judged.remember_successes(TASK, [GOOD])
-        (revision,) = judged.update([Witnessed(BAD)])
+        (revision,) = practised(judged, [Witnessed(BAD)])
     assert revision.accepted is None
     assert any("doing nothing earns 1.00 and is taken for success" in reason for reason in revision.reasons)
 

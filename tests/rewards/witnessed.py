@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +11,8 @@ from scenes import brick_and_bin, step
 from hone.envs.libero.facts import Facts
 from hone.language.plan import Plan, Subgoal
 from hone.primitives.expert import Expert
+from hone.rewards import SynthesizedReward
+from hone.rewards.revision import Revision
 from hone.types import Status, Task
 
 TASK = Task("toys", 0, "brick", "put the brick in the bin")
@@ -71,3 +74,8 @@ def expert_episode(brick_y: float = -0.1, slippery: bool = False) -> tuple[Facts
 
 def idle_episode() -> tuple[Facts, ...]:
     return (brick_and_bin(),) * 6
+
+
+def practised(reward: SynthesizedReward, trajectories: Sequence[Witnessed]) -> list[Revision]:
+    """One round: what the training loop does with a reward."""
+    return reward.update(trajectories, reward.judge_all(trajectories))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 from jaxtyping import Float64
 
-from hone.envs.libero.facts import Box, Facts, Pose
+from hone.envs.libero.facts import Facts
+from hone.primitives.grasps import corners
 
 CORRIDOR_M = 0.10
 """Half width of the strip along a path in which things count as passed over."""
-_CORNERS = np.array(list(product((-1.0, 1.0), repeat=3)))
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class Bounds:
 
 
 def bounds(facts: Facts, thing: str) -> Bounds:
-    corners = _corners(facts.shapes[thing], {**facts.objects, **facts.fixtures, **facts.parts}[thing])
-    return Bounds(corners.min((0, 1)), corners.max((0, 1)))
+    points = corners(facts.shapes[thing], {**facts.objects, **facts.fixtures, **facts.parts}[thing])
+    return Bounds(points.min(0), points.max(0))
 
 
 def highest_on_the_way(
@@ -44,15 +43,9 @@ def highest_on_the_way(
     for name, pose in {**facts.objects, **facts.fixtures, **facts.parts}.items():
         if name == without or not facts.shapes[name]:
             continue
-        corners = _corners(facts.shapes[name], pose)
-        low, high = corners.min(1), corners.max(1)
+        boxes = corners(facts.shapes[name], pose).reshape(-1, 8, 3)
+        low, high = boxes.min(1), boxes.max(1)
         outside = np.maximum(np.maximum(low[:, None, :2] - steps, steps - high[:, None, :2]), 0.0)
         near = np.linalg.norm(outside, axis=2).min(1) < near_m
         highest = max(highest, float(high[near, 2].max(initial=-np.inf)))
     return highest
-
-
-def _corners(boxes: tuple[Box, ...], pose: Pose) -> Float64[np.ndarray, "n 8 3"]:
-    """The corners of each collision shape's box, in the world frame."""
-    local = np.stack([(_CORNERS * box.half_size) @ box.rotation.T + box.center for box in boxes])
-    return local @ pose.rotation.T + pose.position

@@ -113,6 +113,11 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
     def initial_state(self, num_rows: int) -> PolicyState:
         return None
 
+    @property
+    def follows_hints(self) -> bool:
+        """Whether its features keep a hint apart from the rest, so that `with_hints` can change it."""
+        return False
+
     def with_hints(self, features: Features, hints: Sequence[str]) -> Features:
         """Stored features as they would be if each row had this hint ("": none), where a policy keeps them apart."""
         raise HoneError(

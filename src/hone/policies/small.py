@@ -173,6 +173,10 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         tokens = as_tensor(observation.state, self.device)
         return torch.cat([vector, object_features(tokens, proprio[:, :3])], dim=-1)
 
+    @property
+    def follows_hints(self) -> bool:
+        return self.config.follows_hints
+
     def with_hints(self, features: Features, hints: Sequence[str]) -> Features:
         if not self.config.follows_hints:
             return super().with_hints(features, hints)

@@ -11,7 +11,7 @@ thing that is still in the hand, and what the program waits for would be cut off
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -94,7 +94,7 @@ class AdaptiveReward(Protocol):
 
     def judge_all(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Verdict]: ...
 
-    def update(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Revision]: ...
+    def update(self, trajectories: Sequence[WitnessedTrajectory], verdicts: Sequence[Verdict]) -> list[Revision]: ...
 
     def remember_successes(self, task: Task, episodes: Sequence[Sequence[Facts]]) -> None: ...
 
@@ -120,8 +120,6 @@ class SynthesizedReward:
         self.programs: dict[Task, RewardProgram] = {}
         self._competence: dict[Task, Weights] = {}
         self._known_good: dict[Task, tuple[tuple[Facts, ...], ...]] = {}
-        self._waiting: dict[str, dict[str, Any]] = {}
-        """Programs of a resumed run whose tasks have not been met yet."""
 
     def __call__(self, trajectories: Sequence[WitnessedTrajectory]) -> Float32[np.ndarray, " N"]:
         return np.array([verdict.reward for verdict in self.judge_all(trajectories)], np.float32)
@@ -141,9 +139,9 @@ class SynthesizedReward:
             verdicts.append(Verdict(float(collected[-1]), scored, collected))
         return verdicts
 
-    def update(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Revision]:
-        """After a round: new weights, and the rewrites that the judge proposed, those refused included."""
-        verdicts = self.judge_all(trajectories)
+    def update(self, trajectories: Sequence[WitnessedTrajectory], verdicts: Sequence[Verdict]) -> list[Revision]:
+        """After a round and what `judge_all` said of it: new weights, and the rewrites that the judge proposed, those
+        refused included."""
         revisions: list[Revision] = []
         self._rounds += 1
         for task in sorted({trajectory.request.task for trajectory in trajectories}):
@@ -162,13 +160,8 @@ class SynthesizedReward:
     def program(self, task: Task, facts: Facts) -> RewardProgram:
         """The task's program; made from the plan on first use. `Refusal` where the planner cannot read the task."""
         if task not in self.programs:
-            kept = self._waiting.pop(_key(task), None)
-            if kept is not None:
-                self.programs[task] = RewardProgram.from_json(kept["program"])
-                self._competence[task] = np.array(kept["competence"], np.float64)
-            else:
-                self.programs[task] = from_plan(self._planner(task.instruction, facts), facts)
-                self._competence[task] = np.zeros(len(self.programs[task]))
+            self.programs[task] = from_plan(self._planner(task.instruction, facts), facts)
+            self._competence[task] = np.zeros(len(self.programs[task]))
         return self.programs[task]
 
     def weights(self, task: Task) -> Weights:
@@ -177,19 +170,20 @@ class SynthesizedReward:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain JSON: what a resumed run needs. Known successes are not in it; pass them again."""
-        met = {
-            _key(task): {"program": program.to_json(), "competence": self._competence[task].tolist()}
+        tasks = [
+            {"task": asdict(task), "program": program.to_json(), "competence": self._competence[task].tolist()}
             for task, program in self.programs.items()
-        }
-        return {"rounds": self._rounds, "tasks": {**self._waiting, **met}}
+        ]
+        return {"rounds": self._rounds, "tasks": tasks}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Programs are read when their task is met again. `HoneError` where one is damaged."""
-        for key, kept in state["tasks"].items():
-            if len(RewardProgram.from_json(kept["program"])) != len(kept["competence"]):
-                raise HoneError(f"the checkpoint's reward program of '{key}' does not fit its weights; start anew.")
-        self._rounds = int(state["rounds"])
-        self.programs, self._competence, self._waiting = {}, {}, dict(state["tasks"])
+        """The inverse. `HoneError` where a program is damaged."""
+        self._rounds, self.programs, self._competence = int(state["rounds"]), {}, {}
+        for kept in state["tasks"]:
+            task, program = Task(**kept["task"]), RewardProgram.from_json(kept["program"])
+            if len(program) != len(kept["competence"]):
+                raise HoneError(f"the checkpoint's program of '{task.name}' does not fit its weights; start anew.")
+            self.programs[task], self._competence[task] = program, np.array(kept["competence"], np.float64)
 
     def _review(self, task: Task, facts: Sequence[tuple[Facts, ...]], scored: Sequence[Scored]) -> list[Revision]:
         assert self._judge is not None
@@ -206,10 +200,6 @@ class SynthesizedReward:
             self.programs[task] = revision.accepted
             self._competence[task] = carried_over(program, competence, revision.accepted)
         return [revision]
-
-
-def _key(task: Task) -> str:
-    return f"{task.suite}/{task.name}"
 
 
 def _grammar(instruction: str, facts: Facts) -> Any:

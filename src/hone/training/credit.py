@@ -36,10 +36,6 @@ class Judged:
     succeeded: tuple[bool, ...]
     verdicts: tuple[Verdict, ...] = ()
 
-    @property
-    def success_rate(self) -> float:
-        return float(np.mean(self.succeeded))
-
 
 def judged(reward: Any, trajectories: Sequence[Trajectory]) -> Judged:
     """A synthesized reward is not shown the simulator's success; with the plain one, success is the reward."""
@@ -55,7 +51,8 @@ def decision_batch(
     """Every decision of every episode with its advantage.
 
     `episode`: each decision gets its episode's advantage. `milestones`: each gets the advantage of what was collected
-    after it, over decisions of its group that had reached as many milestones; only where there are verdicts.
+    after it, over decisions of its group that had reached as many milestones; only where there are verdicts. Groups
+    whose episodes were all worth the same are left out in both.
     """
     groups = torch.tensor([t.request.group for t in trajectories])
     counts = torch.tensor([t.decisions for t in trajectories])
@@ -70,7 +67,6 @@ def decision_batch(
         per_decision = stage_relative_advantages(
             torch.from_numpy(to_go).float(), groups[episodes], torch.from_numpy(stages), eps=SOFTENING
         )
-        weights = torch.ones_like(per_decision)
     batch = DecisionBatch(
         inputs=join_inputs([t.inputs for t in trajectories if t.inputs is not None]),
         candidate=Candidate.cat([t.candidate for t in trajectories if t.candidate is not None]),

@@ -166,17 +166,11 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     if config.policy is not None:
         policy = load_policy(config.policy)
     else:
-        policy = cloned_policy(
-            run.path / "clone",
-            tasks,
-            demos=config.demos,
-            manner=config.manner,
-            network=config.network,
-            cloning=config.clone,
-            env=config.env,
-            slots=config.slots,
-            seed=config.seed,
-            progress=progress,
+        policy = starting_policy(config, run.path / "clone", tasks, progress)
+    if config.guidance.hinter != "none" and not policy.follows_hints:
+        raise HoneError(
+            f"guidance needs a policy that keeps hints apart, and this '{policy.name}' policy does not; clone one with "
+            "--network.follows-hints --clone.hinted 0.5 --clone.drills 0.5."
         )
     official = Setup(tasks, "official", tuple(range(config.final_placements)), seed=config.seed)
     proof = Proof(run, config.env, config.workers, config.slots, progress)
@@ -214,6 +208,22 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     }
     write_json(run.summary, summary)
     return summary
+
+
+def starting_policy(config: ImproveConfig, folder: Path, tasks: Sequence[Task], progress: Progress) -> LearnedPolicy:
+    """The policy in `folder`, cloned from demonstrations of `tasks` as the run's settings say if it is not there."""
+    return cloned_policy(
+        folder,
+        tasks,
+        demos=config.demos,
+        manner=config.manner,
+        network=config.network,
+        cloning=config.clone,
+        env=config.env,
+        slots=config.slots,
+        seed=config.seed,
+        progress=progress,
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- training
@@ -254,13 +264,13 @@ def _train(
         return policy, counts
 
     env = replace(config.env.seen_by(policy.spec), physics="fast", step_cap=config.train_step_cap)
-    audit = Audit()
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with (
         RolloutPool(env, policy, config.workers, config.slots) as pool,
         RunLog(run, resume_after=first if checkpoint else None) as run_log,
         progress.stage("improving (GRPO)", config.iterations, first) as step,
     ):
+        audit = Audit(rows=map(AuditRow.from_json, read_rows(run.audit)))
 
         def log_evaluation(iteration: int) -> None:
             so_far = {"iteration": iteration, "rollouts": counts["rollouts"], "minutes": clock.minutes()}
@@ -300,7 +310,7 @@ def _train(
                 rows = audit_rows(iteration, valid, outcome)
                 audit.add(rows)
                 run_log.audit([row.to_json() for row in rows])
-                for revision in synthesized.update(valid):
+                for revision in synthesized.update(valid, outcome.verdicts):
                     run_log.revision({"iteration": iteration, **revision.to_json()})
 
             counts = {

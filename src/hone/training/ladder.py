@@ -21,9 +21,8 @@ from hone.policies.small import SmallPolicyConfig
 from hone.rewards import SynthesisConfig
 from hone.rewards.detectors import DetectorConfig
 from hone.training.behavior_cloning import BehaviorCloningConfig
-from hone.training.improve import ImproveConfig, improve
+from hone.training.improve import ImproveConfig, improve, starting_policy
 from hone.training.proof import Proof
-from hone.training.starting_policy import cloned_policy
 
 CLONED = "cloned"
 """The policy every other arm starts from."""
@@ -101,18 +100,7 @@ def run_arm(row: Row, arm: str, seed: int, folder: Path, progress: Progress = SI
     config = replace(row.practice, suite=row.suite, tasks=row.tasks, seed=seed)
     demonstrated = config.chosen_tasks if row.demonstrated is None else suite_tasks(row.demonstrated)
     start = folder / f"start-{seed}"
-    policy = cloned_policy(
-        start,
-        demonstrated,
-        demos=config.demos,
-        manner=config.manner,
-        network=config.network,
-        cloning=config.clone,
-        env=config.env,
-        slots=config.slots,
-        seed=seed,
-        progress=progress,
-    )
+    policy = starting_policy(config, start, demonstrated, progress)
     config = replace(config, policy=start, output=folder / f"{arm}-{seed}", **ARMS.get(arm, {}))
     if arm == CLONED:
         setup = Setup(config.chosen_tasks, "official", tuple(range(config.final_placements)), seed=seed)

@@ -256,9 +256,12 @@ def _hints(env: Environment, slots: list[int], episodes: list[_Running]) -> tupl
     """What each episode is told now; "" where it has no guide."""
     hints = []
     for slot, episode in zip(slots, episodes, strict=True):
-        hints.append("" if episode.guide is None else episode.guide.hint(env.facts([slot])[0]))
-        if episode.guide is not None:
-            episode.hints.append(hints[-1])
+        if episode.guide is None:
+            hints.append("")
+            continue
+        facts = episode.facts[-1] if episode.facts else env.facts([slot])[0]  # a witness has just read them
+        hints.append(episode.guide.hint(facts))
+        episode.hints.append(hints[-1])
     return tuple(hints)
 
 
