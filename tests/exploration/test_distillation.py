@@ -1,4 +1,4 @@
-"""Hinted successes become lessons for the policy without hints."""
+"""What a guide said becomes lessons for the policy without hints."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from hone.types import Observation, Placement, Task
 
 TASK = Task("toy", 0, "toy", "go")
 H = 4
+PHRASE = "move left, keep the gripper open"
 
 
 def policy(follows_hints: bool = True) -> SmallPolicy:
@@ -37,7 +38,7 @@ def observation(rows: int, seed: int = 0) -> Observation:
 def trajectory(follower: SmallPolicy, number: int, hinted: bool, keep: Keep = "features") -> Trajectory:
     """Six decisions whose chunks move along by 0.1 times the number of the episode; the last was cut short."""
     seen = observation(6, seed=number)
-    told = replace(seen, hints=("move left, keep the gripper open" if hinted else "",) * 6)
+    told = replace(seen, hints=(PHRASE if hinted else "",) * 6)
     chunk = torch.full((6, H, 7), 0.1 * number)
     with torch.no_grad():
         inputs = follower.encode(told) if keep == "features" else told
@@ -55,17 +56,31 @@ def trajectory(follower: SmallPolicy, number: int, hinted: bool, keep: Keep = "f
 def test_lessons_are_the_solved_hinted_episodes(keep):
     follower = policy()
     done = [trajectory(follower, number, number != 2, keep) for number in (1, 2, 3)]
-    given = lessons(done, torch.tensor([False, True, True]))
+    given = lessons(follower, done, torch.tensor([False, True, True]))
     assert given is not None
     assert len(given) == 6
     torch.testing.assert_close(given.chunks, torch.full((6, H, 7), 0.3))
     assert given.executed.sum(1).tolist() == [H] * 5 + [1]
 
 
+@pytest.mark.parametrize("keep", ["features", "observations"])
+def test_what_a_guide_said_unheard_is_a_lesson_too(keep):
+    follower = policy()
+    plain = replace(trajectory(follower, 1, False, keep), hints=("", PHRASE, "", PHRASE, "", ""))
+    given = lessons(follower, [plain], torch.tensor([False]))
+    assert given is not None
+    seen = observation(6, seed=1).rows(np.array([1, 3]))
+    with torch.no_grad():
+        told = follower.predict_action_chunk(replace(seen, hints=(PHRASE,) * 2))
+        assert (told - follower.predict_action_chunk(seen)).abs().max() > 0.01
+    np.testing.assert_allclose(given.chunks.numpy(), told, atol=1e-6)
+    assert given.executed.all()
+
+
 def test_a_book_keeps_the_newest_and_comes_back_from_a_checkpoint():
     follower, book = policy(), LessonBook(capacity=8)
     for number in (1, 3):
-        given = lessons([trajectory(follower, number, True)], torch.tensor([True]))
+        given = lessons(follower, [trajectory(follower, number, True)], torch.tensor([True]))
         assert given is not None
         kept = book.add(given)
     assert len(kept) == 8
@@ -80,13 +95,13 @@ def test_a_book_keeps_the_newest_and_comes_back_from_a_checkpoint():
 
 def test_nothing_solved_with_hints_is_no_lesson():
     follower = policy()
-    assert lessons([trajectory(follower, 1, False)], torch.tensor([True])) is None
-    assert lessons([trajectory(follower, 1, True)], torch.tensor([False])) is None
+    assert lessons(follower, [trajectory(follower, 1, False)], torch.tensor([True])) is None
+    assert lessons(follower, [trajectory(follower, 1, True)], torch.tensor([False])) is None
 
 
 def test_the_policy_learns_to_do_it_unasked():
     follower = policy()
-    given = lessons([trajectory(follower, 4, True)], torch.tensor([True]))
+    given = lessons(follower, [trajectory(follower, 4, True)], torch.tensor([True]))
     assert given is not None
     encoder = [parameter.clone() for parameter in follower.encoder_parameters()]
     config = DistillationConfig(steps=200, learning_rate=3e-3)
@@ -104,13 +119,13 @@ def test_the_policy_learns_to_do_it_unasked():
 def test_what_cannot_be_distilled_says_why():
     follower = policy()
     with pytest.raises(HoneError, match="keep no decisions"):
-        lessons([trajectory(follower, 1, True, "nothing")], torch.tensor([True]))
+        lessons(follower, [trajectory(follower, 1, True, "nothing")], torch.tensor([True]))
     mixed = policy(follows_hints=False)
-    muddled = lessons([trajectory(mixed, 1, True)], torch.tensor([True]))
+    muddled = lessons(mixed, [trajectory(mixed, 1, True)], torch.tensor([True]))
     assert muddled is not None
     with pytest.raises(HoneError, match="mix the hint"):
         distill(mixed, muddled, DistillationConfig(steps=1), torch.Generator())
-    given = lessons([trajectory(follower, 1, True)], torch.tensor([True]))
+    given = lessons(follower, [trajectory(follower, 1, True)], torch.tensor([True]))
     assert given is not None
     follower.features_version += 1
     with pytest.raises(HoneError, match="encoder version 0"):

@@ -31,7 +31,7 @@ from hone.exploration.hinter import (
     next_step,
 )
 from hone.exploration.llm_hinter import LlmHinter
-from hone.exploration.phrases import actions_of, check_phrase
+from hone.exploration.phrases import actions_of, check_phrase, phrase_of
 from hone.language.llm import Client, LlmConfig
 from hone.language.plan import Plan, Refusal, Subgoal
 from hone.policies.blackbox import BlackBoxPolicy
@@ -59,7 +59,9 @@ def follow(hinter: Hinter, facts: Facts, looks: int) -> tuple[Facts, tuple[str |
         history = replace(history, said=(*history.said, hint))
         if hint is None:
             break
-        for action in actions_of(hint, 8):
+        chunk = actions_of(hint, 8)
+        history = replace(history, done=(*history.done, phrase_of(chunk)))
+        for action in chunk:
             facts = touching(step(facts, action))
     return facts, history.said
 
@@ -96,7 +98,7 @@ def test_a_low_hand_rises_over_what_is_on_its_way():
 def test_failures_bring_other_approaches():
     assert approach_of(History(seed=1)) == "plain"
     assert {approach_of(History(seed, failures=2)) for seed in range(5)} == set(APPROACHES)
-    assert approach_of(History(seed=1, said=("raise, open the gripper",))) == "right"
+    assert approach_of(History(seed=1, done=("raise, open the gripper",))) == "right"
 
 
 def test_a_wide_thing_is_taken_by_its_rim():
@@ -195,14 +197,26 @@ def remember(seen: list[Observation]) -> BlackBoxPolicy:
     return BlackBoxPolicy(act, 4, SPEC)
 
 
-def test_hints_reach_the_policy_of_hinted_episodes_and_are_kept():
+def test_hints_reach_the_policy_of_hinted_episodes_alone_and_are_kept_of_all():
     seen: list[Observation] = []
     mixed = [replace(request, hinted=request.episode_id == 1) for request in requests(2)]
     guidance = Guidance(Counting(), planner=no_plan)
     done = {t.request.episode_id: t for t in rollout(Stage(ToyConfig(), 2), remember(seen), mixed, guidance=guidance)}
     assert [observation.hints for observation in seen] == [("", "hint 0"), ("", "hint 1"), ("", "")]
-    assert done[0].hints == ()
-    assert done[1].hints == ("hint 0", "hint 1", "")
+    assert done[0].hints == done[1].hints == ("hint 0", "hint 1", "")
+
+
+@dataclass(frozen=True)
+class Echo:
+    """Says what was done last."""
+
+    def __call__(self, facts: object, plan: Plan, history: History) -> str | None:
+        return history.done[-1] if history.done else "nothing yet"
+
+
+def test_a_guide_sees_what_was_done_also_where_nobody_listens():
+    (t,) = rollout(Stage(ToyConfig(), 1), remember([]), requests(1), guidance=Guidance(Echo(), planner=no_plan))
+    assert t.hints == ("nothing yet", *["move slightly forward, keep the gripper open"] * 2)
 
 
 def test_without_guidance_nothing_is_said():

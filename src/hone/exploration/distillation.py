@@ -66,21 +66,45 @@ class Lessons:
         return len(self.chunks)
 
 
-def lessons(trajectories: Sequence[Trajectory], solved: Bool[Tensor, " N"]) -> Lessons | None:
-    """The decisions of hinted episodes that are `solved` (by the reward's own account); `None` if there are none.
+def lessons(policy: LearnedPolicy, trajectories: Sequence[Trajectory], solved: Bool[Tensor, " N"]) -> Lessons | None:
+    """What there is to learn from a guide; `None` if there is nothing.
+
+    Of hinted episodes that are `solved` (by the reward's own account): what was done. Of plain ones, at every look for
+    which the guide had a hint: what the policy, as it is now, would have done with it.
 
     Rollouts must have kept features, of a policy that keeps its hints apart, or observations.
     """
-    kept = [t for t, good in zip(trajectories, solved.tolist(), strict=True) if good and t.request.hinted]
-    parts = [(t.inputs, t.candidate) for t in kept if t.inputs is not None and t.candidate is not None]
-    if len(parts) < len(kept):
+    if any(t.inputs is None or t.candidate is None for t in trajectories):
         raise HoneError("these trajectories keep no decisions; roll out with keep='features' or 'observations'.")
+    told = [t for t, good in zip(trajectories, solved.tolist(), strict=True) if good and t.request.hinted]
+    parts = [_done(t) for t in told]
+    parts += [_advised(policy, t) for t in trajectories if not t.request.hinted and any(t.hints)]
     if not parts:
         return None
-    inputs = join_inputs([inputs for inputs, _ in parts])
-    chunks = torch.cat([candidate.chunk for _, candidate in parts])
-    counts = torch.cat([torch.as_tensor(t.executed) for t in kept])
-    return Lessons(inputs, chunks, torch.arange(chunks.shape[1]) < counts[:, None])
+    inputs = join_inputs([part.inputs for part in parts])
+    return Lessons(inputs, torch.cat([p.chunks for p in parts]), torch.cat([p.executed for p in parts]))
+
+
+def _done(trajectory: Trajectory) -> Lessons:
+    assert trajectory.inputs is not None and trajectory.candidate is not None
+    chunks = trajectory.candidate.chunk
+    counts = torch.as_tensor(trajectory.executed)
+    return Lessons(trajectory.inputs, chunks, torch.arange(chunks.shape[1]) < counts[:, None])
+
+
+@torch.no_grad()
+def _advised(policy: LearnedPolicy, trajectory: Trajectory) -> Lessons:
+    """What the policy would do, greedily, were it told what the guide said unheard."""
+    assert trajectory.inputs is not None
+    rows = torch.tensor([i for i, hint in enumerate(trajectory.hints) if hint])
+    hints = [hint for hint in trajectory.hints if hint]
+    if isinstance(trajectory.inputs, Features):
+        inputs = features = policy.with_hints(trajectory.inputs[rows], hints)
+    else:
+        inputs = replace(trajectory.inputs.rows(rows.numpy()), hints=tuple(hints))
+        features = policy.encode(inputs)
+    chunks = policy.propose(features, None, 1, None)[0].chunks[:, 0]
+    return Lessons(inputs, chunks, torch.ones(chunks.shape[:2], dtype=torch.bool))
 
 
 class LessonBook:

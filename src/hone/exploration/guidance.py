@@ -13,9 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Float
+
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
 from hone.exploration.hinter import Hinter, History, RandomHinter, RuleHinter
+from hone.exploration.phrases import phrase_of
 from hone.language.grammar import decompose
 from hone.language.plan import Decomposer, Plan, Refusal
 from hone.seeding import numpy_generator
@@ -57,13 +61,13 @@ class Guidance:
         if self.every < 1:
             raise HoneError(f"a hint is renewed every {self.every} looks; use at least 1.")
 
-    def guide(self, request: EpisodeRequest) -> Guide | None:
-        """Whoever hints during one episode; `None` where the episode is plain."""
-        return Guide(self, request) if request.hinted else None
+    def guide(self, request: EpisodeRequest) -> Guide:
+        """Whoever hints during one episode. In a plain one nobody listens; what was said is still worth knowing."""
+        return Guide(self, request)
 
 
 class Guide:
-    """One hinted episode: plans at the first look, then hints. The same facts give the same hints."""
+    """One episode: plans at the first look, then hints. The same facts and deeds give the same hints."""
 
     def __init__(self, guidance: Guidance, request: EpisodeRequest) -> None:
         self._guidance = guidance
@@ -89,6 +93,10 @@ class Guide:
             return ""
         self._history = replace(self._history, said=(*said, hint))
         return hint or ""
+
+    def watch(self, actions: Float[np.ndarray, "n 7"]) -> None:
+        if len(actions):
+            self._history = replace(self._history, done=(*self._history.done, phrase_of(actions)))
 
 
 @dataclass(frozen=True)

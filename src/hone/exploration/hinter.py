@@ -57,11 +57,12 @@ APPROACHES: tuple[Approach, ...] = ("plain", "right", "left", "deeper", "higher"
 
 @dataclass(frozen=True)
 class History:
-    """What a hinter may remember: the episode's `seed`, what was `said` in it so far, one entry per look, and how many
-    attempts at the task went wrong before (`failures`)."""
+    """What a hinter may remember: the episode's `seed`, what was `said` in it so far, one entry per look, the phrases of
+    what was `done` then, whether told or not, and how many attempts at the task went wrong before (`failures`)."""
 
     seed: int
     said: tuple[str | None, ...] = ()
+    done: tuple[str, ...] = ()
     failures: int = 0
 
 
@@ -98,7 +99,7 @@ class RuleHinter:
         aim, turn = grip_on(facts, box, approach_of(history))
         offset = aim - facts.eef.position
         aside = float(np.linalg.norm(offset[:2]))
-        if _told(history) == CLOSE_NOW:
+        if _fingers(history) == CLOSE_NOW:
             return self._say(np.zeros(3), 0.0, closed=True, history=history)
         if facts.gripper_width_m < WIDE_OPEN_M:  # the fingers met nothing, or have just let go
             return self._say(RISE, 0.0, closed=False, history=history)
@@ -136,7 +137,7 @@ class RuleHinter:
         motion = np.zeros(6)
         motion[:3] = np.clip(offset / (reach * POSITION_SCALE_M), -FASTEST, FASTEST)
         motion[5] = np.clip(turn / (reach * ROTATION_SCALE_RAD), -FASTEST, FASTEST)
-        return say(motion, gripper_clause(_told(history) in (CLOSE_NOW, KEEP_CLOSED), closed))
+        return say(motion, gripper_clause(_fingers(history) in (CLOSE_NOW, KEEP_CLOSED), closed))
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def next_step(facts: Facts, plan: Plan) -> Subgoal | None:
 
 def approach_of(history: History) -> Approach:
     """How to take the thing this time."""
-    missed = sum(hint is not None and OPEN_NOW in hint for hint in history.said) + len(history.said) // PATIENCE
+    missed = sum(OPEN_NOW in phrase for phrase in history.done) + len(history.said) // PATIENCE
     first = history.seed % len(APPROACHES) if history.failures else 0
     return APPROACHES[(first + missed) % len(APPROACHES)]
 
@@ -192,18 +193,17 @@ def _to_axis(yaw: float, axis: int) -> float:
     return float((axis * np.pi / 2 - yaw + np.pi / 2) % np.pi - np.pi / 2)
 
 
-def _told(history: History) -> str | None:
-    """What the last hint said of the gripper."""
-    said = history.said[-1] if history.said else None
-    return None if said is None else said.split(SEPARATOR)[-1]
+def _fingers(history: History) -> str | None:
+    """What the fingers were last made to do."""
+    return history.done[-1].split(SEPARATOR)[-1] if history.done else None
 
 
 def _lowering(history: History) -> bool:
-    """Whether the last two hints were to come down."""
+    """Whether the hand was told twice in a row to come down."""
     return len(history.said) > 1 and all(hint is not None and "lower" in hint for hint in history.said[-2:])
 
 
 def _in_hand(facts: Facts, thing: str, history: History) -> bool:
-    """The fingers are about the thing: they touch it, are not wide open, and have been told to stay closed."""
+    """The fingers are about the thing: they touch it, are not wide open, and were made to close."""
     touched = frozenset((thing, "robot")) in facts.contacts
-    return touched and facts.gripper_width_m < 0.078 and _told(history) in (CLOSE_NOW, KEEP_CLOSED)
+    return touched and facts.gripper_width_m < 0.078 and _fingers(history) in (CLOSE_NOW, KEEP_CLOSED)

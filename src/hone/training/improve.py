@@ -300,7 +300,7 @@ def _train(
             batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
             if guidance is not None:
-                new = lessons(valid, torch.tensor(outcome.succeeded))
+                new = lessons(policy, valid, torch.tensor(outcome.succeeded))
                 if new is not None:
                     drawn = torch_generator(config.seed, "distillation", iteration)
                     metrics |= distill(policy, book.add(new), config.distillation, drawn)

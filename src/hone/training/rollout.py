@@ -40,7 +40,7 @@ class Progress:
 class EpisodeRequest:
     """One episode to run. `seed` seeds the policy's noise; `instruction` replaces the task's own (language probes).
 
-    `hinted`: the policy is given the hints of the rollout's guide, if that has one.
+    `hinted`: the policy is told what the rollout's guide says, if there is one.
     """
 
     episode_id: int
@@ -63,7 +63,8 @@ class Trajectory:
     (privileged: for rewards and hints, never for an image policy).
     `held`: the success condition was still true after the release test (`None` where it was not asked for).
     `report`: what the policy's state says of the episode, where it is `Reporting`.
-    `hints`: what a hinted episode was told at each decision ("": nothing); empty where it was plain.
+    `hints`: what the guide said at each decision ("": nothing), which the policy heard only in a hinted episode; empty
+    where there was no guide.
     """
 
     request: EpisodeRequest
@@ -96,13 +97,17 @@ class Guide(Protocol):
         """What to tell the policy at this look; "" for nothing."""
         ...
 
+    def watch(self, actions: np.ndarray) -> None:
+        """What the policy then did, `[n, A]`, whether it was told or not."""
+        ...
+
 
 @runtime_checkable
 class Guidance(Protocol):
     """Who gives hints in a rollout; picklable. `hone.exploration.guidance` has one."""
 
     def guide(self, request: EpisodeRequest) -> Guide | None:
-        """The guide of an episode that begins; `None` where it gets no hints."""
+        """The guide of an episode that begins; `None` where nobody is to watch it."""
         ...
 
 
@@ -212,6 +217,9 @@ def rollout(
             running[slot].steps += int(result.steps[row])
             running[slot].executed.append(int(result.steps[row]))
             running[slot].succeeded |= bool(result.succeeded[row])
+            guide = running[slot].guide
+            if guide is not None:
+                guide.watch(chunks[row, : result.steps[row]])
         succeeded = [slot for row, slot in enumerate(slots) if result.terminated[row]]
         if witness is not None:
             see([slot for row, slot in enumerate(slots) if result.done[row]])
@@ -253,16 +261,14 @@ def _instructed(observation: Observation, requests: list[EpisodeRequest]) -> Obs
 
 
 def _hints(env: Environment, slots: list[int], episodes: list[_Running]) -> tuple[str, ...]:
-    """What each episode is told now; "" where it has no guide."""
-    hints = []
+    """What each episode's policy is told now. A guide also thinks along in episodes that are not to hear it."""
+    told = []
     for slot, episode in zip(slots, episodes, strict=True):
-        if episode.guide is None:
-            hints.append("")
-            continue
-        facts = episode.facts[-1] if episode.facts else env.facts([slot])[0]  # a witness has just read them
-        hints.append(episode.guide.hint(facts))
-        episode.hints.append(hints[-1])
-    return tuple(hints)
+        if episode.guide is not None:
+            facts = episode.facts[-1] if episode.facts else env.facts([slot])[0]  # a witness has just read them
+            episode.hints.append(episode.guide.hint(facts))
+        told.append(episode.hints[-1] if episode.guide is not None and episode.request.hinted else "")
+    return tuple(told)
 
 
 def _finish(episode: _Running, held: bool | None, fault: str | None, report: dict[str, Any] | None) -> Trajectory:
