@@ -86,7 +86,8 @@ def lessons(policy: LearnedPolicy, trajectories: Sequence[Trajectory], solved: B
 
 
 def _done(trajectory: Trajectory) -> Lessons:
-    assert trajectory.inputs is not None and trajectory.candidate is not None
+    assert trajectory.inputs is not None
+    assert trajectory.candidate is not None
     chunks = trajectory.candidate.chunk
     counts = torch.as_tensor(trajectory.executed)
     return Lessons(trajectory.inputs, chunks, torch.arange(chunks.shape[1]) < counts[:, None])

@@ -57,8 +57,8 @@ APPROACHES: tuple[Approach, ...] = ("plain", "right", "left", "deeper", "higher"
 
 @dataclass(frozen=True)
 class History:
-    """What a hinter may remember: the episode's `seed`, what was `said` in it so far, one entry per look, the phrases of
-    what was `done` then, whether told or not, and how many attempts at the task went wrong before (`failures`)."""
+    """What a hinter may remember: the episode's `seed`, what was `said` in it so far, one entry per look, the phrases
+    of what was `done` then, whether told or not, and how many attempts at the task went wrong before (`failures`)."""
 
     seed: int
     said: tuple[str | None, ...] = ()
