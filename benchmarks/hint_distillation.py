@@ -72,7 +72,7 @@ def main(config: Config) -> None:
     with RolloutPool(env, policy, config.workers, config.slots) as pool:
         practice = pool.collect(requests, keep="features", guidance=Guidance(RuleHinter(policy.chunk_length)))
     solved = torch.tensor([t.success for t in practice])
-    given = lessons(practice, solved)
+    given = lessons(policy, practice, solved)
     before = measure(hints, policy, asked, "none", config.seed)
     assert given is not None, "no hinted episode succeeded"
     how = DistillationConfig(steps=config.steps, learning_rate=config.learning_rate)
