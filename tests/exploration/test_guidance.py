@@ -104,11 +104,11 @@ def test_failures_bring_other_approaches():
 def test_a_wide_thing_is_taken_by_its_rim():
     facts = brick_and_bin()
     box = bounds(facts, "bin")
-    left, _, _ = grip_on(facts, box, "left")
-    right, _, _ = grip_on(facts, box, "right")
+    left, _, _ = grip_on(facts, "bin", "left")
+    right, _, _ = grip_on(facts, "bin", "right")
     assert left[1] == pytest.approx(box.low[1] + 0.004)
     assert right[1] == pytest.approx(box.high[1] - 0.004)
-    brick, _, _ = grip_on(facts, bounds(facts, "brick"), "plain")
+    brick, _, _ = grip_on(facts, "brick", "plain")
     np.testing.assert_allclose(brick[:2], facts.objects["brick"].position[:2])
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from hone.envs.libero.facts import Facts
-from hone.exploration.geometry import Bounds, bounds, highest_on_the_way
+from hone.exploration.geometry import bounds, highest_on_the_way
 from hone.exploration.phrases import CLOSE_NOW, KEEP_CLOSED, OPEN_NOW, SEPARATOR, gripper_clause, random_phrase, say
 from hone.language.plan import Plan, Subgoal
 from hone.primitives.conditions import reached
@@ -34,6 +34,8 @@ OVER_M = 0.04
 """Between the fingertips, or what the hand holds, and what it passes over."""
 HAND_M = 0.03
 """How far the grip site may go below what is around: the hand itself starts 4.5 cm above it."""
+CLEARLY_M = 0.01
+"""By how much less must stand about the right side of a rim for it to be preferred."""
 NARROW_M = 0.03
 """How far from a place something is still under it."""
 DEPTH_M = 0.025
@@ -61,7 +63,8 @@ FASTEST = 0.85
 
 Approach = Literal["plain", "right", "left", "deeper", "higher"]
 APPROACHES: tuple[Approach, ...] = ("plain", "right", "left", "deeper", "higher")
-"""Hypotheses about how to take a thing: by its middle (or its left rim), its right or its left side, deeper, higher."""
+"""Hypotheses about how to take a thing: by its middle (or the freer side of its rim), its right or its left side,
+deeper, higher."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class RuleHinter:
 
     def _take(self, facts: Facts, thing: str, history: History) -> str:
         box = bounds(facts, thing)
-        aim, turn, room = grip_on(facts, box, approach_of(history))
+        aim, turn, room = grip_on(facts, thing, approach_of(history))
         offset = aim - facts.eef.position
         aside = float(np.linalg.norm(offset[:2]))
         if _fingers(history) == CLOSE_NOW:
@@ -181,10 +184,10 @@ def approach_of(history: History) -> Approach:
     return APPROACHES[(first + missed) % len(APPROACHES)]
 
 
-def grip_on(facts: Facts, box: Bounds, approach: Approach) -> tuple[Float64[np.ndarray, " 3"], float, float]:
-    """To take what is in a box: where the grip site is to be, how far to turn the hand first (rad), and how far aside
-    of there the fingers still come down around it (m)."""
-    yaw = opening_yaw(facts.eef.rotation)
+def grip_on(facts: Facts, thing: str, approach: Approach) -> tuple[Float64[np.ndarray, " 3"], float, float]:
+    """To take a thing by the box around it: where the grip site is to be, how far to turn the hand first (rad), and how
+    far aside of there the fingers still come down around it (m)."""
+    box, yaw = bounds(facts, thing), opening_yaw(facts.eef.rotation)
     across = int(abs(np.cos(yaw)) < abs(np.sin(yaw)))  # the level axis along which the fingers open
     size = box.high - box.low
     aim = (box.low + box.high) / 2
@@ -196,9 +199,12 @@ def grip_on(facts: Facts, box: Bounds, approach: Approach) -> tuple[Float64[np.n
         return aim, turn, _room(size[across])
     if size[1 - across] <= OPENING_M:
         return aim, _to_axis(yaw, 1 - across), _room(size[1 - across])
-    side = 1.0 if approach == "right" else -1.0
-    aim[across] += side * (size[across] / 2 - 0.004)  # the rim on that side
-    return aim, _to_axis(yaw, across), ROOM_M
+    rims = {name: aim.copy() for name in ("left", "right")}
+    for name, side in (("left", -1.0), ("right", 1.0)):
+        rims[name][across] += side * (size[across] / 2 - 0.004)
+    around = {name: highest_on_the_way(facts, rim, rim, without=thing) for name, rim in rims.items()}
+    free = "right" if around["right"] < around["left"] - CLEARLY_M else "left"
+    return rims.get(approach, rims[free]), _to_axis(yaw, across), ROOM_M
 
 
 def _room(width: float) -> float:
