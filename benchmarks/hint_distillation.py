@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 import tyro
 
 from hints import Config as HintsConfig
@@ -71,7 +70,7 @@ def main(config: Config) -> None:
     env = LiberoConfig(physics="fast").seen_by(policy.spec)
     with RolloutPool(env, policy, config.workers, config.slots) as pool:
         practice = pool.collect(requests, keep="features", guidance=Guidance(RuleHinter(policy.chunk_length)))
-    solved = torch.tensor([t.success for t in practice])
+    solved = [t.success for t in practice]
     given = lessons(policy, practice, solved)
     before = measure(hints, policy, asked, "none", config.seed)
     assert given is not None, "no hinted episode succeeded"
@@ -81,7 +80,7 @@ def main(config: Config) -> None:
     row = {
         "seed": config.seed,
         "practised": len(practice),
-        "solved": int(solved.sum()),
+        "solved": sum(solved),
         "env_steps": sum(t.steps for t in practice),
         **metrics,
         "before": before,

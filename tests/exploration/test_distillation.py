@@ -53,10 +53,10 @@ def trajectory(follower: SmallPolicy, number: int, hinted: bool, keep: Keep = "f
 
 
 @pytest.mark.parametrize("keep", ["features", "observations"])
-def test_lessons_are_the_solved_hinted_episodes(keep):
+def test_what_was_solved_is_a_lesson(keep):
     follower = policy()
-    done = [trajectory(follower, number, number != 2, keep) for number in (1, 2, 3)]
-    given = lessons(follower, done, torch.tensor([False, True, True]))
+    done = [trajectory(follower, number, True, keep) for number in (1, 3)]
+    given = lessons(follower, done, [False, True])
     assert given is not None
     assert len(given) == 6
     torch.testing.assert_close(given.chunks, torch.full((6, H, 7), 0.3))
@@ -67,7 +67,7 @@ def test_lessons_are_the_solved_hinted_episodes(keep):
 def test_what_a_guide_said_unheard_is_a_lesson_too(keep):
     follower = policy()
     plain = replace(trajectory(follower, 1, False, keep), hints=("", PHRASE, "", PHRASE, "", ""))
-    given = lessons(follower, [plain], torch.tensor([False]))
+    given = lessons(follower, [plain], [False])
     assert given is not None
     seen = observation(6, seed=1).rows(np.array([1, 3]))
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_what_a_guide_said_unheard_is_a_lesson_too(keep):
 def test_a_book_keeps_the_newest_and_comes_back_from_a_checkpoint():
     follower, book = policy(), LessonBook(capacity=8)
     for number in (1, 3):
-        given = lessons(follower, [trajectory(follower, number, True)], torch.tensor([True]))
+        given = lessons(follower, [trajectory(follower, number, True)], [True])
         assert given is not None
         kept = book.add(given)
     assert len(kept) == 8
@@ -93,15 +93,29 @@ def test_a_book_keeps_the_newest_and_comes_back_from_a_checkpoint():
     assert LessonBook(8).tensors() == {}
 
 
-def test_nothing_solved_with_hints_is_no_lesson():
+def test_nothing_solved_and_nothing_said_is_no_lesson():
     follower = policy()
-    assert lessons(follower, [trajectory(follower, 1, False)], torch.tensor([True])) is None
-    assert lessons(follower, [trajectory(follower, 1, True)], torch.tensor([False])) is None
+    assert lessons(follower, [trajectory(follower, 1, False)], [False]) is None
+    assert lessons(follower, [trajectory(follower, 1, True)], [False]) is None
+
+
+def test_advice_that_does_not_help_is_not_taken_and_what_succeeds_without_it_is_kept():
+    follower = policy()
+    plain = [replace(trajectory(follower, number, False), hints=(PHRASE,) * 6) for number in (1, 2)]
+    given = lessons(follower, plain, [True, False], helps=lambda task: False)
+    assert given is not None
+    torch.testing.assert_close(given.chunks, torch.full((6, H, 7), 0.1))  # what was done in the one that succeeded
+    heard = lessons(follower, plain, [True, False])
+    assert heard is not None
+    assert heard.advised.all()
+    assert len(heard.heeding([TASK])) == 12
+    assert len(heard.heeding([])) == 0
+    assert len(given.heeding([])) == 6
 
 
 def test_the_policy_learns_to_do_it_unasked():
     follower = policy()
-    given = lessons(follower, [trajectory(follower, 4, True)], torch.tensor([True]))
+    given = lessons(follower, [trajectory(follower, 4, True)], [True])
     assert given is not None
     encoder = [parameter.clone() for parameter in follower.encoder_parameters()]
     config = DistillationConfig(steps=200, learning_rate=3e-3)
@@ -119,13 +133,13 @@ def test_the_policy_learns_to_do_it_unasked():
 def test_what_cannot_be_distilled_says_why():
     follower = policy()
     with pytest.raises(HoneError, match="keep no decisions"):
-        lessons(follower, [trajectory(follower, 1, True, "nothing")], torch.tensor([True]))
+        lessons(follower, [trajectory(follower, 1, True, "nothing")], [True])
     mixed = policy(follows_hints=False)
-    muddled = lessons(mixed, [trajectory(mixed, 1, True)], torch.tensor([True]))
+    muddled = lessons(mixed, [trajectory(mixed, 1, True)], [True])
     assert muddled is not None
     with pytest.raises(HoneError, match="mix the hint"):
         distill(mixed, muddled, DistillationConfig(steps=1), torch.Generator())
-    given = lessons(follower, [trajectory(follower, 1, True)], torch.tensor([True]))
+    given = lessons(follower, [trajectory(follower, 1, True)], [True])
     assert given is not None
     follower.features_version += 1
     with pytest.raises(HoneError, match="encoder version 0"):

@@ -13,7 +13,7 @@ steady motion that they describe.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +26,7 @@ from hone.exploration.phrases import actions_of, random_phrase
 from hone.policies.base import Features
 from hone.policies.learned import LearnedPolicy
 from hone.training.rollout import Trajectory, join_inputs
-from hone.types import Observation
+from hone.types import Observation, Task
 
 log = logging.getLogger(__name__)
 LESSONS = "lessons."
@@ -57,24 +57,26 @@ class DistillationConfig:
 
 @dataclass(frozen=True)
 class Lessons:
-    """`D` decisions to imitate: inputs with the hint that was given, the chunks, and which of their steps were run."""
+    """`D` decisions to imitate: inputs with the hint that was given, the chunks, which of their steps to imitate, the
+    number of the task within its suite, and whether the chunk is what was advised, not what was done."""
 
     inputs: Features | Observation
     chunks: Float[Tensor, "D H A"]
     executed: Bool[Tensor, "D H"]
     tasks: Int64[Tensor, " D"]
-    """Number of the task within its suite."""
+    advised: Bool[Tensor, " D"]
 
     def __len__(self) -> int:
         return len(self.chunks)
 
     def rows(self, index: Int64[Tensor, " n"]) -> Lessons:
         inputs = self.inputs[index] if isinstance(self.inputs, Features) else self.inputs.rows(index.numpy())
-        return Lessons(inputs, self.chunks[index], self.executed[index], self.tasks[index])
+        return Lessons(inputs, self.chunks[index], self.executed[index], self.tasks[index], self.advised[index])
 
-    def of_tasks(self, numbers: Sequence[int]) -> Lessons:
-        """Those of some tasks alone."""
-        return self.rows(torch.nonzero(torch.isin(self.tasks, torch.tensor(numbers))).flatten())
+    def heeding(self, tasks: Sequence[Task]) -> Lessons:
+        """What was done, and what was advised about these tasks alone."""
+        heeded = torch.isin(self.tasks, torch.tensor([task.index for task in tasks], dtype=torch.long))
+        return self.rows(torch.nonzero(~self.advised | heeded).flatten())
 
     @classmethod
     def join(cls, parts: Sequence[Lessons]) -> Lessons:
@@ -83,22 +85,32 @@ class Lessons:
             torch.cat([part.chunks for part in parts]),
             torch.cat([part.executed for part in parts]),
             torch.cat([part.tasks for part in parts]),
+            torch.cat([part.advised for part in parts]),
         )
 
 
-def lessons(policy: LearnedPolicy, trajectories: Sequence[Trajectory], solved: Bool[Tensor, " N"]) -> Lessons | None:
-    """What there is to learn from a guide; `None` if there is nothing.
+def lessons(
+    policy: LearnedPolicy,
+    trajectories: Sequence[Trajectory],
+    solved: Sequence[bool],
+    helps: Callable[[Task], bool] = lambda task: True,
+) -> Lessons | None:
+    """What there is to learn; `None` if there is nothing. `solved`: by the reward's own account.
 
-    Of hinted episodes that are `solved` (by the reward's own account): what was done. Of plain ones, at every look for
-    which the guide had a hint: what the policy, as it is now, would have done with it.
+    Of plain episodes, where hints help with the task: at every look for which the guide had a hint, what the policy as
+    it is now would have done with it. Of all others that are solved: what was done, so that a task without good advice
+    is not forgotten over the others.
 
     Rollouts must have kept features, of a policy that keeps its hints apart, or observations.
     """
     if any(t.inputs is None or t.candidate is None for t in trajectories):
         raise HoneError("these trajectories keep no decisions; roll out with keep='features' or 'observations'.")
-    told = [t for t, good in zip(trajectories, solved.tolist(), strict=True) if good and t.request.hinted]
-    parts = [_done(t) for t in told]
-    parts += [_advised(policy, t) for t in trajectories if not t.request.hinted and any(t.hints)]
+    parts = []
+    for trajectory, good in zip(trajectories, solved, strict=True):
+        if not trajectory.request.hinted and any(trajectory.hints) and helps(trajectory.request.task):
+            parts.append(_advised(policy, trajectory))
+        elif good:
+            parts.append(_done(trajectory))
     return Lessons.join(parts) if parts else None
 
 
@@ -108,7 +120,8 @@ def _done(trajectory: Trajectory) -> Lessons:
     chunks = trajectory.candidate.chunk
     counts = torch.as_tensor(trajectory.executed)
     task = torch.full((len(chunks),), trajectory.request.task.index)
-    return Lessons(trajectory.inputs, chunks, torch.arange(chunks.shape[1]) < counts[:, None], task)
+    executed = torch.arange(chunks.shape[1]) < counts[:, None]
+    return Lessons(trajectory.inputs, chunks, executed, task, torch.zeros(len(chunks), dtype=torch.bool))
 
 
 @torch.no_grad()
@@ -124,7 +137,8 @@ def _advised(policy: LearnedPolicy, trajectory: Trajectory) -> Lessons:
         features = policy.encode(inputs)
     chunks = policy.propose(features, None, 1, None)[0].chunks[:, 0]
     task = torch.full((len(chunks),), trajectory.request.task.index)
-    return Lessons(inputs, chunks, torch.ones(chunks.shape[:2], dtype=torch.bool), task)
+    whole = torch.ones(chunks.shape[:2], dtype=torch.bool)
+    return Lessons(inputs, chunks, whole, task, torch.ones(len(chunks), dtype=torch.bool))
 
 
 class LessonBook:
@@ -149,16 +163,15 @@ class LessonBook:
         inputs = self.kept.inputs
         assert isinstance(inputs, Features)
         parts = {"tokens": inputs.tokens, "mask": inputs.mask, "pooled": inputs.pooled}
-        parts |= {"chunks": self.kept.chunks, "executed": self.kept.executed, "tasks": self.kept.tasks}
+        parts |= {name: getattr(self.kept, name) for name in ("chunks", "executed", "tasks", "advised")}
         return {f"{LESSONS}{name}": tensor.contiguous() for name, tensor in parts.items()}
 
     def load(self, tensors: Mapping[str, Tensor], version: int) -> None:
         """The inverse; `version` is that of the policy's encoder, which is frozen while features are stored."""
         if f"{LESSONS}chunks" in tensors:
-            tokens, mask, pooled, chunks, executed, numbers = (
-                tensors[f"{LESSONS}{name}"] for name in ("tokens", "mask", "pooled", "chunks", "executed", "tasks")
-            )
-            self.kept = Lessons(Features(tokens, mask, pooled, version), chunks, executed, numbers)
+            kept = {name.removeprefix(LESSONS): t for name, t in tensors.items() if name.startswith(LESSONS)}
+            inputs = Features(kept.pop("tokens"), kept.pop("mask"), kept.pop("pooled"), version)
+            self.kept = Lessons(inputs, **kept)
 
 
 def distill(
@@ -166,6 +179,7 @@ def distill(
 ) -> dict[str, float]:
     """Clone the lessons into what the policy trains; returns the loss of doing it unasked, before and after.
 
+    Every task is drawn equally often: failures are long, and would otherwise crowd out what is nearly mastered.
     `generator` draws the batches. Stored features must be of the encoder as it is, which must then be frozen.
     """
     if isinstance(given.inputs, Features):
@@ -179,6 +193,7 @@ def distill(
     parameters = policy.trainable_parameters()
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0)
     words = np.random.default_rng(int(torch.randint(2**31, (), generator=generator)))
+    share = 1.0 / torch.bincount(given.tasks)[given.tasks]
     sample = torch.randperm(len(given), generator=generator)[: config.batch_size]
     with torch.no_grad():
         before = float(_unasked(policy, given, sample))
@@ -186,9 +201,8 @@ def distill(
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(step / (0.1 * config.steps), 1 - step / config.steps)
         size = min(config.batch_size, len(given))
-        unasked, asked, drilled = torch.randint(len(given), (size,), generator=generator).tensor_split(
-            [size // 2, 3 * size // 4]
-        )
+        drawn = torch.multinomial(share, size, replacement=True, generator=generator)
+        unasked, asked, drilled = drawn.tensor_split([size // 2, 3 * size // 4])
         loss = (
             len(unasked) * _unasked(policy, given, unasked)
             + len(asked) * _loss(policy, given, asked, None)

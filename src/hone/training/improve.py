@@ -303,8 +303,9 @@ def _train(
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
             if guidance is not None:
                 benefit.update(valid, outcome.succeeded)
-                new = lessons(policy, valid, torch.tensor(outcome.succeeded))
-                given = None if new is None else book.add(new).of_tasks([t.index for t in tasks if benefit.helps(t)])
+                new = lessons(policy, valid, outcome.succeeded, benefit.helps)
+                helped = [task for task in tasks if benefit.helps(task)]
+                given = None if new is None else book.add(new).heeding(helped)
                 if given:
                     drawn = torch_generator(config.seed, "distillation", iteration)
                     metrics |= distill(policy, given, config.distillation, drawn)
