@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import unknown_name
 from hone.evaluation.progress import SILENT, Progress
+from hone.evaluation.results import EvaluationResult
 from hone.evaluation.run_folder import RunFolder, open_run, read_rows
 from hone.evaluation.runner import Setup
 from hone.exploration.guidance import GuidanceConfig
+from hone.policies.learned import LearnedPolicy
+from hone.policies.pretrained import WEIGHTS_NAME
 from hone.policies.small import SmallPolicyConfig
 from hone.rewards import SynthesisConfig
 from hone.rewards.detectors import DetectorConfig
@@ -93,7 +97,7 @@ def run_arm(row: Row, arm: str, seed: int, folder: Path, progress: Progress = SI
     """Run one arm in `folder`, or what is left of it, and return its line of the table.
 
     `folder/start-SEED` holds the starting policy, `folder/ARM-SEED` the run. "cloned" is that policy before any
-    practice: the evaluation that every arm of this seed begins with.
+    practice; it is measured once, and that is the evaluation that every arm of this seed begins with.
     """
     if arm not in ARMS and arm != CLONED:
         raise unknown_name("arm", arm, (CLONED, *ARMS))
@@ -101,14 +105,12 @@ def run_arm(row: Row, arm: str, seed: int, folder: Path, progress: Progress = SI
     demonstrated = config.chosen_tasks if row.demonstrated is None else suite_tasks(row.demonstrated)
     start = folder / f"start-{seed}"
     policy = starting_policy(config, start, demonstrated, progress)
-    config = replace(config, policy=start, output=folder / f"{arm}-{seed}", **ARMS.get(arm, {}))
+    config = replace(config, policy=start, output=folder / f"{CLONED}-{seed}")
+    before = measured_start(config, policy, progress)
     if arm == CLONED:
-        setup = Setup(config.chosen_tasks, "official", tuple(range(config.final_placements)), seed=seed)
-        run = RunFolder(config.output)
-        open_run(run, asdict(config))
-        proof = Proof(run, config.env, config.workers, config.slots, progress)
-        result = proof.evaluate(run.evaluation_before, policy, setup, "before")
-        return {**_line(row, arm, seed, result.summary()), "rollouts": 0, "rollouts_until": dict.fromkeys(UNTIL)}
+        return {**_line(row, arm, seed, before.summary()), "rollouts": 0, "rollouts_until": dict.fromkeys(UNTIL)}
+    config = replace(config, output=folder / f"{arm}-{seed}", **ARMS[arm])
+    take_over(before, config, f"{CLONED}-{seed}")
     summary = improve(config, progress)
     curve = read_rows(RunFolder(config.output).evaluations)
     reached = {
@@ -125,6 +127,32 @@ def run_arm(row: Row, arm: str, seed: int, folder: Path, progress: Progress = SI
         "env_steps": summary["env_steps"],
         "faults": summary["faults"],
     }
+
+
+def measured_start(config: ImproveConfig, policy: LearnedPolicy, progress: Progress) -> EvaluationResult:
+    """The starting policy on the official states, from `config.output` if it was measured there before.
+
+    `HoneError` where that was another policy, or measured with other settings.
+    """
+    run = RunFolder(config.output)
+    assert config.policy is not None
+    weights = sha256((config.policy / WEIGHTS_NAME).read_bytes()).hexdigest()
+    open_run(run, {**asdict(config), "weights": weights})
+    proof = Proof(run, config.env, config.workers, config.slots, progress)
+    setup = Setup(config.chosen_tasks, "official", tuple(range(config.final_placements)), seed=config.seed)
+    return proof.evaluate(run.evaluation_before, policy, setup, "before")
+
+
+def take_over(before: EvaluationResult, config: ImproveConfig, measured_in: str) -> None:
+    """Give a run the evaluation of its starting policy, stamped with where it was measured.
+
+    Its commit and its cost stay those of the measurement. A run under another protocol notices when it compares.
+    """
+    run = RunFolder(config.output)
+    open_run(run, asdict(config))
+    if not run.evaluation_before.exists():
+        stamp = f"{before.policy} (measured once for all arms, in {measured_in})"
+        replace(before, policy=stamp).save(run.evaluation_before)
 
 
 def _line(row: Row, arm: str, seed: int, tally: Mapping[str, Any]) -> dict[str, Any]:
