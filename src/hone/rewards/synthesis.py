@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -31,6 +32,8 @@ from hone.rewards.scoring import Scored, Weights, score_sightings
 from hone.rewards.summary import summarise
 from hone.rewards.weights import Weighting, carried_over, milestone_weights, updated_competence
 from hone.types import Task
+
+NOTHING_EARLIER: Mapping[Task, Sequence[str]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,12 @@ class AdaptiveReward(Protocol):
 
     def judge_all(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Verdict]: ...
 
-    def update(self, trajectories: Sequence[WitnessedTrajectory], verdicts: Sequence[Verdict]) -> list[Revision]: ...
+    def update(
+        self,
+        trajectories: Sequence[WitnessedTrajectory],
+        verdicts: Sequence[Verdict],
+        earlier: Mapping[Task, Sequence[str]] = NOTHING_EARLIER,
+    ) -> list[Revision]: ...
 
     def remember_successes(self, task: Task, episodes: Sequence[Sequence[Facts]]) -> None: ...
 
@@ -121,6 +129,11 @@ class SynthesizedReward:
         self._competence: dict[Task, Weights] = {}
         self._known_good: dict[Task, tuple[tuple[Facts, ...], ...]] = {}
 
+    @property
+    def calls(self) -> int:
+        """Requests that the judge has sent to a language model; rules send none."""
+        return getattr(self._judge, "calls", 0)
+
     def __call__(self, trajectories: Sequence[WitnessedTrajectory]) -> Float32[np.ndarray, " N"]:
         return np.array([verdict.reward for verdict in self.judge_all(trajectories)], np.float32)
 
@@ -139,9 +152,14 @@ class SynthesizedReward:
             verdicts.append(Verdict(float(collected[-1]), scored, collected))
         return verdicts
 
-    def update(self, trajectories: Sequence[WitnessedTrajectory], verdicts: Sequence[Verdict]) -> list[Revision]:
+    def update(
+        self,
+        trajectories: Sequence[WitnessedTrajectory],
+        verdicts: Sequence[Verdict],
+        earlier: Mapping[Task, Sequence[str]] = NOTHING_EARLIER,
+    ) -> list[Revision]:
         """After a round and what `judge_all` said of it: new weights, and the rewrites that the judge proposed, those
-        refused included."""
+        refused included. The judge is also told the attempts of `earlier` rounds in words."""
         revisions: list[Revision] = []
         self._rounds += 1
         for task in sorted({trajectory.request.task for trajectory in trajectories}):
@@ -150,7 +168,7 @@ class SynthesizedReward:
             self._competence[task] = updated_competence(self._competence[task], scored, self.config.alpha)
             if self._judge is not None and self._rounds % self.config.judge_every == 0:
                 facts = [trajectories[row].facts for row in rows]
-                revisions += self._review(task, facts, scored)
+                revisions += self._review(task, facts, scored, earlier.get(task, ()))
         return revisions
 
     def remember_successes(self, task: Task, episodes: Sequence[Sequence[Facts]]) -> None:
@@ -185,11 +203,13 @@ class SynthesizedReward:
                 raise HoneError(f"the checkpoint's program of '{task.name}' does not fit its weights; start anew.")
             self.programs[task], self._competence[task] = program, np.array(kept["competence"], np.float64)
 
-    def _review(self, task: Task, facts: Sequence[tuple[Facts, ...]], scored: Sequence[Scored]) -> list[Revision]:
+    def _review(
+        self, task: Task, facts: Sequence[tuple[Facts, ...]], scored: Sequence[Scored], earlier: Sequence[str]
+    ) -> list[Revision]:
         assert self._judge is not None
         program, competence = self.programs[task], self._competence[task]
         good = self._known_good.get(task, ())
-        summary = summarise(program, facts, scored, self.weights(task), good)
+        summary = summarise(program, facts, scored, self.weights(task), good, earlier)
         claimed = [episode for episode, one in zip(facts, scored, strict=True) if one.succeeded]
         failed = [episode for episode, one in zip(facts, scored, strict=True) if not one.succeeded]
         evidence = Evidence(facts[0][0], (*good, *claimed), tuple(failed))

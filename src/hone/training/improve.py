@@ -31,6 +31,7 @@ from hone.evaluation.run_folder import RunClock, RunFolder, RunLog, open_run, re
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.exploration.distillation import LESSONS, DistillationConfig, LessonBook, distill, lessons
 from hone.exploration.guidance import GuidanceConfig, build_guidance, mark_hinted
+from hone.memory import EpisodeMemory
 from hone.memory.deltas import add_to, weighted_mean, weights_of
 from hone.memory.experience import Memory
 from hone.memory.retrieval import Retrieval
@@ -44,11 +45,12 @@ from hone.rewards.claims import Claims
 from hone.seeding import derive_seed, torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest, save_checkpoint
-from hone.training.credit import CreditKind, Judged, decision_batch, judged
+from hone.training.credit import CreditKind, decision_batch, judged
 from hone.training.curriculum import Curriculum, CurriculumKind
 from hone.training.grpo import GRPO, GRPOConfig
 from hone.training.proof import TALLY, Proof
-from hone.training.rollout import EpisodeRequest, Trajectory
+from hone.training.records import attempts, audit_rows, calls_of
+from hone.training.rollout import EpisodeRequest
 from hone.training.starting_policy import cloned_policy
 from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
@@ -132,6 +134,8 @@ class ImproveConfig:
                 raise HoneError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.group_size < 2:
             raise HoneError("group_size is 1, but a group-relative advantage needs at least 2 episodes per group.")
+        if self.guidance.hinter == "llm" and self.workers:
+            raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
         if not self.exploration >= self.final_exploration > 0:
             raise HoneError(
                 f"exploration {self.exploration} must not be below final_exploration {self.final_exploration} > 0."
@@ -271,6 +275,7 @@ def _train(
         progress.stage("improving (GRPO)", config.iterations, first) as step,
     ):
         audit = Audit(rows=map(AuditRow.from_json, read_rows(run.audit)))
+        episodes = EpisodeMemory(run.attempts)
 
         def log_evaluation(iteration: int) -> None:
             so_far = {"iteration": iteration, "rollouts": counts["rollouts"], "minutes": clock.minutes()}
@@ -282,7 +287,7 @@ def _train(
                 warm_start(memories, policy, tasks, config.retrieval, torch_generator(config.seed, "retrieval"))
             log_evaluation(0)
         for iteration in range(first + 1, config.iterations + 1):
-            started = time.monotonic()
+            started, asked = time.monotonic(), calls_of(reward, guidance and guidance.hinter)
             policy.exploration = curriculum.widening * config.exploration_at(iteration - 1)
             requests = training_requests(config, curriculum.groups(config.groups), iteration)
             if guidance is not None:
@@ -291,7 +296,7 @@ def _train(
                 requests,
                 keep="observations" if config.train_encoder else "features",
                 witness=None if synthesized is None else Claims(synthesized.programs),
-                guidance=guidance,
+                guidance=None if guidance is None else guidance.recalling(episodes, tasks),
             )
             valid = [t for t in trajectories if t.status != "error"]
             if not valid:
@@ -306,19 +311,21 @@ def _train(
                     metrics |= distill(policy, book.add(new), config.distillation, drawn)
             mean_reward = stats.reward_mean
             curriculum.update([(t.request.task, done) for t, done in zip(valid, outcome.succeeded, strict=True)])
+            tried = attempts(run.path.name, iteration, valid, outcome, synthesized.programs if synthesized else {})
             if synthesized is not None:
                 rows = audit_rows(iteration, valid, outcome)
                 audit.add(rows)
                 run_log.audit([row.to_json() for row in rows])
-                for revision in synthesized.update(valid, outcome.verdicts):
+                for revision in synthesized.update(valid, outcome.verdicts, episodes.told(tasks)):
                     run_log.revision({"iteration": iteration, **revision.to_json()})
+            episodes.add(tried)
 
             counts = {
                 "rollouts": counts["rollouts"] + len(valid),
                 "faults": counts["faults"] + len(trajectories) - len(valid),
                 "env_steps": counts["env_steps"] + sum(t.steps for t in valid),
                 "decoder_evaluations": counts["decoder_evaluations"] + sum(t.decisions for t in valid),
-                "judge_calls": 0,
+                "judge_calls": counts["judge_calls"] + calls_of(reward, guidance and guidance.hinter) - asked,
                 "core_seconds": counts["core_seconds"] + (time.monotonic() - started) * max(config.workers, 1),
             }
             success = float(np.mean([t.success for t in valid]))  # for the log alone
@@ -355,6 +362,8 @@ def _train(
                     "reward": None if synthesized is None else synthesized.state_dict(),
                 },
             )
+            if guidance is not None and guidance.given_up:
+                guidance = None
             clock.save()
             step(1, f"sampled success {success:.0%}")
     return policy, counts
@@ -390,14 +399,6 @@ def remember(
     for task in tasks:
         success = last["per_task"][task.name]["success_rate"]
         memory.remember(policy, base, task, success=success, iterations=last["iteration"])
-
-
-def audit_rows(iteration: int, trajectories: Sequence[Trajectory], outcome: Judged) -> list[AuditRow]:
-    """What the reward said of each episode beside what was true."""
-    return [
-        AuditRow(iteration, t.request.task.name, float(worth), claimed, t.success)
-        for t, worth, claimed in zip(trajectories, outcome.rewards, outcome.succeeded, strict=True)
-    ]
 
 
 def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: LiberoConfig) -> dict[str, Any]:
