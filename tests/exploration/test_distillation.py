@@ -111,7 +111,7 @@ def test_the_policy_learns_to_do_it_unasked():
     assert (unasked[:5] - 0.4).abs().max() < 0.1
     told = replace(observation(6, seed=9), hints=("lower far, keep the gripper open",) * 6)
     lowered = follower.predict_action_chunk(told)  # it still listens, where it has never been
-    assert lowered[..., 2].max() < 0.0
+    assert lowered[..., 2].mean() < -0.04
     for before, after in zip(encoder, follower.encoder_parameters(), strict=True):
         torch.testing.assert_close(before, after, atol=0, rtol=0)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from hone.errors import HoneError
@@ -42,7 +42,8 @@ class DistillationConfig:
     batch_size: int = 256
     """Decisions per step."""
     learning_rate: float = 5e-4
-    """AdamW's at the first step; it falls linearly to zero."""
+    """AdamW's highest; it rises from zero over a tenth of the steps and falls to zero again. A new AdamW at its full
+    rate moves every weight by as much in its first step, and that alone undoes what was learned."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this global norm."""
     remembered: int = 20_000
@@ -61,9 +62,28 @@ class Lessons:
     inputs: Features | Observation
     chunks: Float[Tensor, "D H A"]
     executed: Bool[Tensor, "D H"]
+    tasks: Int64[Tensor, " D"]
+    """Number of the task within its suite."""
 
     def __len__(self) -> int:
         return len(self.chunks)
+
+    def rows(self, index: Int64[Tensor, " n"]) -> Lessons:
+        inputs = self.inputs[index] if isinstance(self.inputs, Features) else self.inputs.rows(index.numpy())
+        return Lessons(inputs, self.chunks[index], self.executed[index], self.tasks[index])
+
+    def of_tasks(self, numbers: Sequence[int]) -> Lessons:
+        """Those of some tasks alone."""
+        return self.rows(torch.nonzero(torch.isin(self.tasks, torch.tensor(numbers))).flatten())
+
+    @classmethod
+    def join(cls, parts: Sequence[Lessons]) -> Lessons:
+        return cls(
+            join_inputs([part.inputs for part in parts]),
+            torch.cat([part.chunks for part in parts]),
+            torch.cat([part.executed for part in parts]),
+            torch.cat([part.tasks for part in parts]),
+        )
 
 
 def lessons(policy: LearnedPolicy, trajectories: Sequence[Trajectory], solved: Bool[Tensor, " N"]) -> Lessons | None:
@@ -79,10 +99,7 @@ def lessons(policy: LearnedPolicy, trajectories: Sequence[Trajectory], solved: B
     told = [t for t, good in zip(trajectories, solved.tolist(), strict=True) if good and t.request.hinted]
     parts = [_done(t) for t in told]
     parts += [_advised(policy, t) for t in trajectories if not t.request.hinted and any(t.hints)]
-    if not parts:
-        return None
-    inputs = join_inputs([part.inputs for part in parts])
-    return Lessons(inputs, torch.cat([p.chunks for p in parts]), torch.cat([p.executed for p in parts]))
+    return Lessons.join(parts) if parts else None
 
 
 def _done(trajectory: Trajectory) -> Lessons:
@@ -90,7 +107,8 @@ def _done(trajectory: Trajectory) -> Lessons:
     assert trajectory.candidate is not None
     chunks = trajectory.candidate.chunk
     counts = torch.as_tensor(trajectory.executed)
-    return Lessons(trajectory.inputs, chunks, torch.arange(chunks.shape[1]) < counts[:, None])
+    task = torch.full((len(chunks),), trajectory.request.task.index)
+    return Lessons(trajectory.inputs, chunks, torch.arange(chunks.shape[1]) < counts[:, None], task)
 
 
 @torch.no_grad()
@@ -105,7 +123,8 @@ def _advised(policy: LearnedPolicy, trajectory: Trajectory) -> Lessons:
         inputs = replace(trajectory.inputs.rows(rows.numpy()), hints=tuple(hints))
         features = policy.encode(inputs)
     chunks = policy.propose(features, None, 1, None)[0].chunks[:, 0]
-    return Lessons(inputs, chunks, torch.ones(chunks.shape[:2], dtype=torch.bool))
+    task = torch.full((len(chunks),), trajectory.request.task.index)
+    return Lessons(inputs, chunks, torch.ones(chunks.shape[:2], dtype=torch.bool), task)
 
 
 class LessonBook:
@@ -119,13 +138,8 @@ class LessonBook:
         """All that is kept, with what is new. Observations are not kept: their pictures would fill the memory."""
         if not isinstance(new.inputs, Features):
             return new
-        known = self.kept
-        if known is not None and isinstance(known.inputs, Features):
-            inputs = Features.cat([known.inputs, new.inputs])
-            new = Lessons(inputs, torch.cat([known.chunks, new.chunks]), torch.cat([known.executed, new.executed]))
-        last = slice(max(len(new) - self.capacity, 0), None)
-        assert isinstance(new.inputs, Features)
-        self.kept = Lessons(new.inputs[last], new.chunks[last], new.executed[last])
+        kept = new if self.kept is None else Lessons.join([self.kept, new])
+        self.kept = kept.rows(torch.arange(max(len(kept) - self.capacity, 0), len(kept)))
         return self.kept
 
     def tensors(self) -> dict[str, Tensor]:
@@ -135,16 +149,16 @@ class LessonBook:
         inputs = self.kept.inputs
         assert isinstance(inputs, Features)
         parts = {"tokens": inputs.tokens, "mask": inputs.mask, "pooled": inputs.pooled}
-        parts |= {"chunks": self.kept.chunks, "executed": self.kept.executed}
+        parts |= {"chunks": self.kept.chunks, "executed": self.kept.executed, "tasks": self.kept.tasks}
         return {f"{LESSONS}{name}": tensor.contiguous() for name, tensor in parts.items()}
 
     def load(self, tensors: Mapping[str, Tensor], version: int) -> None:
         """The inverse; `version` is that of the policy's encoder, which is frozen while features are stored."""
         if f"{LESSONS}chunks" in tensors:
-            tokens, mask, pooled, chunks, executed = (
-                tensors[f"{LESSONS}{name}"] for name in ("tokens", "mask", "pooled", "chunks", "executed")
+            tokens, mask, pooled, chunks, executed, numbers = (
+                tensors[f"{LESSONS}{name}"] for name in ("tokens", "mask", "pooled", "chunks", "executed", "tasks")
             )
-            self.kept = Lessons(Features(tokens, mask, pooled, version), chunks, executed)
+            self.kept = Lessons(Features(tokens, mask, pooled, version), chunks, executed, numbers)
 
 
 def distill(
@@ -170,7 +184,7 @@ def distill(
         before = float(_unasked(policy, given, sample))
     for step in range(config.steps):
         for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * (1 - step / config.steps)
+            group["lr"] = config.learning_rate * min(step / (0.1 * config.steps), 1 - step / config.steps)
         size = min(config.batch_size, len(given))
         unasked, asked, drilled = torch.randint(len(given), (size,), generator=generator).tensor_split(
             [size // 2, 3 * size // 4]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -37,20 +37,27 @@ TOKENS_PER_HINT = 6000
 """Of a question with its scene, vocabulary and schema, and of the answer, counted cautiously."""
 
 
-def hint_probability(mean_reward: float, p_max: float = 0.8, decay: float = 0.5) -> float:
-    """`p_max exp(-decay R)`, R the recent mean reward (Agentic-VLA, eq. 7, with its constants)."""
+def hint_probability(success: float, p_max: float = 0.8, decay: float = 3.0) -> float:
+    """`p_max exp(-decay R)` (Agentic-VLA, eq. 7).
+
+    Departure: the paper's R is a mean reward and its decay 0.5. Here R is the task's success without hints, and the
+    decay such that a mastered task is practised without them (0.04).
+    """
     if not 0 <= p_max <= 1 or decay < 0:
         raise HoneError(f"p_max {p_max} must be between 0 and 1, and decay {decay} not negative.")
-    return p_max * math.exp(-decay * max(mean_reward, 0.0))
+    return p_max * math.exp(-decay * max(success, 0.0))
 
 
-def mark_hinted(requests: Sequence[EpisodeRequest], probability: float) -> list[EpisodeRequest]:
-    """The same requests, whole groups of them `hinted`: each with this probability, drawn from the seed of the group's
-    first episode."""
-    first: dict[int, int] = {}
+def mark_hinted(requests: Sequence[EpisodeRequest], probability: Callable[[Task], float]) -> list[EpisodeRequest]:
+    """The same requests, whole groups of them `hinted`: each with the probability of its task, drawn from the seed of
+    the group's first episode."""
+    first: dict[int, EpisodeRequest] = {}
     for request in requests:
-        first.setdefault(request.group, request.seed)
-    guided = {group: numpy_generator(seed, "hinted").random() < probability for group, seed in first.items()}
+        first.setdefault(request.group, request)
+    guided = {
+        group: numpy_generator(request.seed, "hinted").random() < probability(request.task)
+        for group, request in first.items()
+    }
     return [replace(request, hinted=guided[request.group]) for request in requests]
 
 
@@ -100,6 +107,7 @@ class Guide:
     def __init__(self, guidance: Guidance, request: EpisodeRequest) -> None:
         self._guidance = guidance
         self._instruction = request.task.instruction
+        self._aloud = request.hinted
         self._history = History(
             request.seed,
             failures=guidance.failures.get(request.task.name, 0),
@@ -123,7 +131,8 @@ class Guide:
             log.warning("no more hints for '%s': %s", self._instruction, refusal)
             self._mute = True
             return ""
-        self._history = replace(self._history, said=(*said, hint))
+        if self._aloud:
+            self._history = replace(self._history, said=(*said, hint))
         return hint or ""
 
     def watch(self, actions: Float[np.ndarray, "n 7"]) -> None:
@@ -139,9 +148,9 @@ class GuidanceConfig:
     """Who hints: nobody, rules on the facts (privileged), chance (a control that knows the words, not the scene), or a
     language model that is told the facts in words."""
     p_max: float = 0.8
-    """Share of the groups that are guided while nothing is worth anything yet."""
-    decay: float = 0.5
-    """How fast that falls with the mean reward."""
+    """Share of a task's groups that are guided while it never succeeds without hints."""
+    decay: float = 3.0
+    """How fast that falls with its success."""
     model: str = ""
     """The hinter's language model, as its server knows it."""
     base_url: str = "http://localhost:8000/v1"
@@ -155,9 +164,9 @@ class GuidanceConfig:
         if self.hinter == "llm" and not self.model:
             raise HoneError("hinter 'llm' needs the name of a model (guidance.model), and a server that offers it.")
 
-    def probability(self, mean_reward: float) -> float:
-        """Share of an update's groups that are guided."""
-        return hint_probability(mean_reward, self.p_max, self.decay)
+    def probability(self, success: float) -> float:
+        """Share of a task's groups that are guided, given its success without hints."""
+        return hint_probability(success, self.p_max, self.decay)
 
 
 def build_guidance(config: GuidanceConfig, chunk_length: int) -> Guidance | None:

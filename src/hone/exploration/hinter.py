@@ -27,6 +27,8 @@ from hone.seeding import numpy_generator
 DT_S = 0.05
 OPENING_M = 0.07
 """Widest thing that is taken about its middle."""
+WIDEST_M = 0.08
+"""Between the fingers of an open hand."""
 WIDE_OPEN_M = 0.07
 OVER_M = 0.04
 """Between the fingertips, or what the hand holds, and what it passes over."""
@@ -38,9 +40,13 @@ DEPTH_M = 0.025
 """How far below a thing's top it is taken."""
 LOWEST_M = 0.014
 """Least height of the grip site over what a thing stands on."""
-CENTRED_M = 0.008
+ROOM_M = 0.016
+"""How far from the middle of its place a thing may be put down, and fingers may come down along a thing."""
+SPARE_M = 0.003
+"""What is kept of the room between a thing and the open fingers."""
 NEAR_M = 0.04
-LEVEL_M = 0.008
+"""Where coming down begins: from here on the lower, the better centred."""
+LEVEL_M = 0.012
 STUCK_M = 0.025
 """This near, the fingers close where the hand was told to come down and does not get there."""
 PATIENCE = 12
@@ -57,9 +63,9 @@ APPROACHES: tuple[Approach, ...] = ("plain", "right", "left", "deeper", "higher"
 
 @dataclass(frozen=True)
 class History:
-    """What a hinter may remember: the episode's `seed`, what was `said` in it so far, one entry per look, the phrases
-    of what was `done` then, whether told or not, how many attempts at the task lately went wrong (`failures`), and the
-    latest `attempts` at it in words, newest first."""
+    """What a hinter may remember: the episode's `seed`, what was `said` aloud in it so far, one entry per look, the
+    phrases of what was `done`, how many attempts at the task lately went wrong (`failures`), and the latest `attempts`
+    at it in words, newest first."""
 
     seed: int
     said: tuple[str | None, ...] = ()
@@ -98,7 +104,7 @@ class RuleHinter:
 
     def _take(self, facts: Facts, thing: str, history: History) -> str:
         box = bounds(facts, thing)
-        aim, turn = grip_on(facts, box, approach_of(history))
+        aim, turn, room = grip_on(facts, box, approach_of(history))
         offset = aim - facts.eef.position
         aside = float(np.linalg.norm(offset[:2]))
         if _fingers(history) == CLOSE_NOW:
@@ -106,11 +112,11 @@ class RuleHinter:
         if facts.gripper_width_m < WIDE_OPEN_M:  # the fingers met nothing, or have just let go
             return self._say(RISE, 0.0, closed=False, history=history)
         stuck = _lowering(history) and float(np.linalg.norm(offset)) < STUCK_M
-        if stuck or (aside < CENTRED_M and abs(turn) < TURNED_RAD):
-            if stuck or abs(offset[2]) < LEVEL_M:
-                return self._say(np.zeros(3), 0.0, closed=True, history=history)
-        elif aside < NEAR_M:
-            offset[2] = max(offset[2], box.high[2] + OVER_M - facts.eef.position[2])
+        if stuck or (aside < room and abs(turn) < TURNED_RAD and offset[2] > -LEVEL_M):
+            return self._say(np.zeros(3), 0.0, closed=True, history=history)
+        if aside < NEAR_M:
+            over = box.high[2] + OVER_M - facts.eef.position[2]
+            offset[2] = _funnel(aside, room, offset[2], over)
         else:
             offset[2] = highest_on_the_way(facts, facts.eef.position, aim) + OVER_M - facts.eef.position[2]
         return self._say(offset, turn, closed=False, history=history)
@@ -119,16 +125,18 @@ class RuleHinter:
         assert step.target is not None
         box, place = bounds(facts, step.thing), place_for(facts, step.thing, step.target)
         offset = place - facts.objects[step.thing].position
-        if float(np.linalg.norm(offset[:2])) < 2 * CENTRED_M:
+        aside = float(np.linalg.norm(offset[:2]))
+        over = highest_on_the_way(facts, facts.eef.position, place, without=step.thing) + OVER_M - box.low[2]
+        if aside < NEAR_M:
             under = highest_on_the_way(facts, place, place, NARROW_M, without=step.thing)
             around = highest_on_the_way(facts, place, place, without=step.thing)
-            offset[2] = max(under + 0.01 - box.low[2], around - HAND_M - facts.eef.position[2])
-            if offset[2] > -LEVEL_M:
+            down = max(under + 0.01 - box.low[2], around - HAND_M - facts.eef.position[2])
+            if aside < ROOM_M and down > -LEVEL_M:
                 return self._say(np.zeros(3), 0.0, closed=False, history=history)
+            offset[2] = _funnel(aside, ROOM_M, down, over)
         else:
-            over = highest_on_the_way(facts, facts.eef.position, place, without=step.thing)
-            offset[2] = over + OVER_M - box.low[2]
-            if offset[2] > NEAR_M:  # up first
+            offset[2] = over
+            if over > NEAR_M:  # up first
                 offset[:2] *= 0.3
         return self._say(offset, 0.0, closed=True, history=history)
 
@@ -166,13 +174,14 @@ def next_step(facts: Facts, plan: Plan) -> Subgoal | None:
 
 def approach_of(history: History) -> Approach:
     """How to take the thing this time."""
-    missed = sum(OPEN_NOW in phrase for phrase in history.done) + len(history.said) // PATIENCE
+    missed = sum(hint is not None and OPEN_NOW in hint for hint in history.said) + len(history.said) // PATIENCE
     first = history.seed % len(APPROACHES) if history.failures else 0
     return APPROACHES[(first + missed) % len(APPROACHES)]
 
 
-def grip_on(facts: Facts, box: Bounds, approach: Approach) -> tuple[Float64[np.ndarray, " 3"], float]:
-    """Where the grip site is to be, and how far to turn the hand first, to take what is in a box."""
+def grip_on(facts: Facts, box: Bounds, approach: Approach) -> tuple[Float64[np.ndarray, " 3"], float, float]:
+    """To take what is in a box: where the grip site is to be, how far to turn the hand first (rad), and how far aside
+    of there the fingers still come down around it (m)."""
     yaw = opening_yaw(facts.eef.rotation)
     across = int(abs(np.cos(yaw)) < abs(np.sin(yaw)))  # the level axis along which the fingers open
     size = box.high - box.low
@@ -182,12 +191,26 @@ def grip_on(facts: Facts, box: Bounds, approach: Approach) -> tuple[Float64[np.n
     if size[across] <= OPENING_M:
         turn = _to_axis(yaw, across)
         aim[1] += {"left": -0.01, "right": 0.01}.get(approach, 0.0)
-        return aim, turn
+        return aim, turn, _room(size[across])
     if size[1 - across] <= OPENING_M:
-        return aim, _to_axis(yaw, 1 - across)
+        return aim, _to_axis(yaw, 1 - across), _room(size[1 - across])
     side = 1.0 if approach == "right" else -1.0
     aim[across] += side * (size[across] / 2 - 0.004)  # the rim on that side
-    return aim, _to_axis(yaw, across)
+    return aim, _to_axis(yaw, across), ROOM_M
+
+
+def _room(width: float) -> float:
+    """How far beside its middle open fingers still come down around a thing of this width (m)."""
+    return min(max((WIDEST_M - width) / 2 - SPARE_M, SPARE_M), ROOM_M)
+
+
+def _funnel(aside: float, room: float, down: float, over: float) -> float:
+    """How far to go up or down: `down` where there is room, `over` at `NEAR_M`, and evenly in between.
+
+    Not from one to the other at once: who learns it by regression would stop half-way and stay there.
+    """
+    share = float(np.clip((aside - room) / (NEAR_M - room), 0.0, 1.0))
+    return down + share * (max(over, down) - down)
 
 
 def _to_axis(yaw: float, axis: int) -> float:
@@ -201,8 +224,8 @@ def _fingers(history: History) -> str | None:
 
 
 def _lowering(history: History) -> bool:
-    """Whether the hand was told twice in a row to come down."""
-    return len(history.said) > 1 and all(hint is not None and "lower" in hint for hint in history.said[-2:])
+    """Whether the hand has twice in a row been made to come down."""
+    return len(history.done) > 1 and all("lower" in phrase for phrase in history.done[-2:])
 
 
 def _in_hand(facts: Facts, thing: str, history: History) -> bool:

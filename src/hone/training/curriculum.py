@@ -30,13 +30,13 @@ class Curriculum:
         """The task of each of `count` groups."""
         return share_groups(self.tasks, [wanted(self.kind, success) for success in self.success_of], count)
 
-    def update(self, outcomes: Sequence[tuple[Task, bool]]) -> None:
-        """Task and success of every episode of an update."""
+    def update(self, outcomes: Sequence[tuple[Task, bool]], success: float) -> None:
+        """Task and success of an update's episodes without hints, and the success rate of all its episodes."""
         for index, task in enumerate(self.tasks):
             own = [succeeded for ran, succeeded in outcomes if ran == task]
             if own:
                 self.success_of[index] = 0.5 * self.success_of[index] + 0.5 * float(np.mean(own))
-        self.widening = widened(self.widening, float(np.mean([succeeded for _, succeeded in outcomes])))
+        self.widening = widened(self.widening, success)
 
     def state_dict(self) -> dict[str, Any]:
         return {"success_of": self.success_of, "widening": self.widening}

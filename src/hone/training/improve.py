@@ -29,6 +29,7 @@ from hone.evaluation.protocol import source_commit
 from hone.evaluation.results import Cost, paired_difference
 from hone.evaluation.run_folder import RunClock, RunFolder, RunLog, open_run, read_json, read_rows, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
+from hone.exploration.benefit import Benefit
 from hone.exploration.distillation import LESSONS, DistillationConfig, LessonBook, distill, lessons
 from hone.exploration.guidance import GuidanceConfig, build_guidance, mark_hinted
 from hone.memory import EpisodeMemory
@@ -253,7 +254,7 @@ def _train(
     synthesized = reward if isinstance(reward, AdaptiveReward) else None
     guidance = build_guidance(config.guidance, policy.chunk_length)
     book = LessonBook(config.distillation.remembered)
-    mean_reward = 0.0
+    benefit = Benefit()
     first = 0
     if checkpoint is not None:
         first = checkpoint.iteration
@@ -261,7 +262,8 @@ def _train(
         grpo.load_state_dict({"tensors": moments, "learning_rate": checkpoint.state["learning_rate"]})
         book.load(checkpoint.tensors, policy.features_version)
         curriculum.load_state_dict(checkpoint.state["curriculum"])
-        counts, mean_reward = checkpoint.state["counts"], checkpoint.state["mean_reward"]
+        counts = checkpoint.state["counts"]
+        benefit.load_state_dict(checkpoint.state["benefit"])
         if synthesized is not None:
             synthesized.load_state_dict(checkpoint.state["reward"])
     if first == config.iterations:
@@ -291,7 +293,7 @@ def _train(
             policy.exploration = curriculum.widening * config.exploration_at(iteration - 1)
             requests = training_requests(config, curriculum.groups(config.groups), iteration)
             if guidance is not None:
-                requests = mark_hinted(requests, config.guidance.probability(mean_reward))
+                requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))
             trajectories = pool.collect(
                 requests,
                 keep="observations" if config.train_encoder else "features",
@@ -305,12 +307,16 @@ def _train(
             batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
             if guidance is not None:
+                benefit.update(valid, outcome.succeeded)
                 new = lessons(policy, valid, torch.tensor(outcome.succeeded))
-                if new is not None:
+                given = None if new is None else book.add(new).of_tasks([t.index for t in tasks if benefit.helps(t)])
+                if given:
                     drawn = torch_generator(config.seed, "distillation", iteration)
-                    metrics |= distill(policy, book.add(new), config.distillation, drawn)
-            mean_reward = stats.reward_mean
-            curriculum.update([(t.request.task, done) for t, done in zip(valid, outcome.succeeded, strict=True)])
+                    metrics |= distill(policy, given, config.distillation, drawn)
+            unaided = [
+                (t.request.task, done) for t, done in zip(valid, outcome.succeeded, strict=True) if not t.request.hinted
+            ]
+            curriculum.update(unaided, float(np.mean(outcome.succeeded)))
             tried = attempts(run.path.name, iteration, valid, outcome, synthesized.programs if synthesized else {})
             if synthesized is not None:
                 rows = audit_rows(iteration, valid, outcome)
@@ -358,7 +364,7 @@ def _train(
                     "learning_rate": state["learning_rate"],
                     "counts": counts,
                     "curriculum": curriculum.state_dict(),
-                    "mean_reward": mean_reward,
+                    "benefit": benefit.state_dict(),
                     "reward": None if synthesized is None else synthesized.state_dict(),
                 },
             )
