@@ -22,7 +22,8 @@ from hone.exploration.guidance import GuidanceConfig
 from hone.memory.experience import Memory
 from hone.policies import load_policy
 from hone.policies.small import SmallPolicyConfig
-from hone.rewards import SynthesisConfig
+from hone.rewards import CriticRewardConfig, SynthesisConfig
+from hone.rewards.progress import CriticConfig, ProgressCritic
 from hone.seeding import torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest
@@ -193,6 +194,32 @@ def test_a_hinter_whose_server_dies_costs_the_run_its_hints_and_nothing_else(who
     assert [row["hinted_episodes"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == [4, 0]
 
 
+def test_a_critic_that_sees_only_pictures_is_a_reward(tmp_path):
+    ProgressCritic(CriticConfig(image_size=16, channels=4, camera_dim=4, text_dim=4, hidden=8)).save(
+        tmp_path / "critic"
+    )
+    config = replace(
+        tiny(tmp_path / "run"),
+        iterations=1,
+        group_size=2,
+        train_step_cap=24,
+        reward="critic",
+        critic=CriticRewardConfig(tmp_path / "critic", threshold=-1.0),
+        network=SmallPolicyConfig(image_size=16, channels=4, camera_dim=4),
+        clone=BehaviorCloningConfig(steps=2, batch_size=4),
+        env=LiberoConfig(image_size=16, step_cap=24),
+    )
+    summary = improve(config)
+    rows = read_rows(tmp_path / "run" / "audit.jsonl")
+    assert len({row["proxy"] for row in rows}) == len(rows) == summary["rollouts"] == 4
+    assert all(row["claimed"] and not row["success"] for row in rows)  # its own account, and the truth beside it
+    assert all(row["success"] for row in read_rows(tmp_path / "run" / "attempts.jsonl"))
+    assert summary["cost"]["training"]["judge_calls"] == 4
+    state = replace(config, output=tmp_path / "state", network=SmallPolicyConfig(inputs="state", image_size=16))
+    with pytest.raises(HoneError, match="reads 2 cameras of 16 pixels, but this policy sees 0"):
+        improve(state)
+
+
 def test_a_folder_of_another_run_is_refused(whole):
     config, _ = whole
     with pytest.raises(HoneError, match="other settings \\(group_size\\)"):
@@ -232,6 +259,11 @@ def test_the_command_line_reports_and_evaluates(whole, capsys):
         (["improve", "--suite", "libero_objects"], "Did you mean 'libero_object'"),
         (["improve", "--tasks", "12"], "tasks 0-9, not 12"),
         (["improve", "--env.assets", "/nowhere"], "no LIBERO assets in '/nowhere'"),
+        (["improve", "--reward", "critic"], "needs the folder of a trained critic"),
+        (
+            ["improve", "--reward", "critic", "--critic.folder", "nowhere"],
+            "'nowhere' holds no readable progress critic",
+        ),
         (["improve", "--guidance.hinter", "llm"], "needs the name of a model"),
         (["improve", "--guidance.hinter", "llm", "--guidance.model", "m"], "--workers 0"),
         (["improve", "--group-size", "1"], "at least 2 episodes"),

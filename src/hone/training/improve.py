@@ -40,13 +40,20 @@ from hone.policies import load_policy
 from hone.policies.learned import LearnedPolicy
 from hone.policies.small import SmallPolicyConfig
 from hone.primitives.expert import Manner
-from hone.rewards import AdaptiveReward, SynthesisConfig, build_reward
+from hone.rewards import (
+    AdaptiveReward,
+    CriticRewardConfig,
+    ProgressReward,
+    RewardFn,
+    SynthesisConfig,
+    build_reward,
+)
 from hone.rewards.audit import Audit, AuditRow
 from hone.rewards.claims import Claims
 from hone.seeding import derive_seed, torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest, save_checkpoint
-from hone.training.credit import CreditKind, decision_batch, judged
+from hone.training.credit import CreditKind, decision_batch, encoded, judged
 from hone.training.curriculum import Curriculum, CurriculumKind
 from hone.training.grpo import GRPO, GRPOConfig
 from hone.training.proof import TALLY, Proof
@@ -91,9 +98,12 @@ class ImproveConfig:
     curriculum: CurriculumKind = "failures"
     """Which tasks get more groups: those that fail, those that succeed half the time, or none."""
     reward: str = "success"
-    """What an episode is worth: `success`, or `synthesized` from the instruction; see `hone.rewards`."""
+    """What an episode is worth: `success`, `synthesized` from the instruction, or what a `critic` sees in pictures; see
+    `hone.rewards`."""
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     """Of the synthesized reward."""
+    critic: CriticRewardConfig = field(default_factory=CriticRewardConfig)
+    """Of the critic's reward."""
     credit: CreditKind = "milestones"
     """Which decisions answer for a synthesized reward: those before a milestone for that milestone, or all for all."""
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
@@ -157,6 +167,7 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     """Run the whole job in `config.output`, or what is left of it, and return the content of `summary.json`."""
     tasks = config.chosen_tasks  # bad names are refused here, before anything is written
     asset_pack(config.env.assets)
+    reward = build_reward(config.reward, config.synthesis, config.critic)
     run = RunFolder(config.output)
     open_run(run, asdict(config))
     if run.summary.exists():  # the run is finished
@@ -177,6 +188,8 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
             f"guidance needs a policy that keeps hints apart, and this '{policy.name}' policy does not; clone one with "
             "--network.follows-hints --clone.hinted 0.5 --clone.drills 0.5."
         )
+    if isinstance(reward, ProgressReward):
+        reward.check(policy.spec)
     official = Setup(tasks, "official", tuple(range(config.final_placements)), seed=config.seed)
     proof = Proof(run, config.env, config.workers, config.slots, progress)
     before = proof.evaluate(run.evaluation_before, policy, official, "before")
@@ -184,7 +197,7 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     clock.save()
 
     base = weights_of(policy)
-    policy, counts = _train(config, run, policy, tasks, clock, progress)
+    policy, counts = _train(config, run, policy, tasks, reward, clock, progress)
     if config.memory is not None:
         remember(Memory.open(config.memory), run, policy, base, tasks)
 
@@ -239,6 +252,7 @@ def _train(
     run: RunFolder,
     policy: LearnedPolicy,
     tasks: tuple[Task, ...],
+    reward: RewardFn[Any],
     clock: RunClock,
     progress: Progress,
 ) -> tuple[LearnedPolicy, dict[str, Any]]:
@@ -250,7 +264,6 @@ def _train(
     grpo = GRPO(policy, config.grpo)
     counts: dict[str, Any] = {"rollouts": 0, "faults": 0, **asdict(Cost())}
     curriculum = Curriculum(tasks, config.curriculum)
-    reward = build_reward(config.reward, config.synthesis)
     synthesized = reward if isinstance(reward, AdaptiveReward) else None
     guidance = build_guidance(config.guidance, policy.chunk_length)
     book = LessonBook(config.distillation.remembered)
@@ -269,7 +282,9 @@ def _train(
     if first == config.iterations:
         return policy, counts
 
-    env = replace(config.env.seen_by(policy.spec), physics="fast", step_cap=config.train_step_cap)
+    seen = isinstance(reward, ProgressReward)  # which must not learn of success from an episode's end
+    env = config.env.seen_by(policy.spec)
+    env = replace(env, physics="fast", step_cap=config.train_step_cap, stop_at_success=not seen)
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with (
         RolloutPool(env, policy, config.workers, config.slots) as pool,
@@ -296,7 +311,7 @@ def _train(
                 requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))
             trajectories = pool.collect(
                 requests,
-                keep="observations" if config.train_encoder else "features",
+                keep="observations" if config.train_encoder or seen else "features",
                 witness=None if synthesized is None else Claims(synthesized.programs),
                 guidance=None if guidance is None else guidance.recalling(episodes, tasks),
             )
@@ -304,6 +319,8 @@ def _train(
             if not valid:
                 raise HoneError(f"every episode of update {iteration} was a fault ({trajectories[0].fault}).")
             outcome = judged(reward, valid)
+            if seen and not config.train_encoder:
+                valid = [encoded(policy, t) for t in valid]
             batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
             if guidance is not None:
@@ -318,10 +335,11 @@ def _train(
             ]
             curriculum.update(unaided, float(np.mean(outcome.succeeded)))
             tried = attempts(run.path.name, iteration, valid, outcome, synthesized.programs if synthesized else {})
-            if synthesized is not None:
+            if config.reward != "success":
                 rows = audit_rows(iteration, valid, outcome)
                 audit.add(rows)
                 run_log.audit([row.to_json() for row in rows])
+            if synthesized is not None:
                 for revision in synthesized.update(valid, outcome.verdicts, episodes.told(tasks)):
                     run_log.revision({"iteration": iteration, **revision.to_json()})
             episodes.add(tried)
