@@ -198,15 +198,17 @@ def test_a_critic_that_sees_only_pictures_is_a_reward(tmp_path):
     ProgressCritic(CriticConfig(image_size=16, channels=4, camera_dim=4, text_dim=4, hidden=8)).save(
         tmp_path / "critic"
     )
+    network = SmallPolicyConfig(image_size=16, channels=4, camera_dim=4)
+    network.build(0).save_pretrained(tmp_path / "policy")
+    SmallPolicyConfig(inputs="state", image_size=16).build(0).save_pretrained(tmp_path / "blind")
     config = replace(
         tiny(tmp_path / "run"),
+        policy=tmp_path / "policy",
         iterations=1,
         group_size=2,
         train_step_cap=24,
         reward="critic",
         critic=CriticRewardConfig(tmp_path / "critic", threshold=-1.0),
-        network=SmallPolicyConfig(image_size=16, channels=4, camera_dim=4),
-        clone=BehaviorCloningConfig(steps=2, batch_size=4),
         env=LiberoConfig(image_size=16, step_cap=24),
     )
     summary = improve(config)
@@ -215,9 +217,8 @@ def test_a_critic_that_sees_only_pictures_is_a_reward(tmp_path):
     assert all(row["claimed"] and not row["success"] for row in rows)  # its own account, and the truth beside it
     assert all(row["success"] for row in read_rows(tmp_path / "run" / "attempts.jsonl"))
     assert summary["cost"]["training"]["judge_calls"] == 4
-    state = replace(config, output=tmp_path / "state", network=SmallPolicyConfig(inputs="state", image_size=16))
     with pytest.raises(HoneError, match="reads 2 cameras of 16 pixels, but this policy sees 0"):
-        improve(state)
+        improve(replace(config, output=tmp_path / "state", policy=tmp_path / "blind"))
 
 
 def test_a_folder_of_another_run_is_refused(whole):

@@ -19,11 +19,12 @@ GOOD, BAD = expert_episode(), expert_episode(slippery=True)
 
 def episode(facts, *, success: bool, hinted: bool = False) -> Trajectory:
     request = EpisodeRequest(0, TASK, Placement("sampled", 0), seed=0, hinted=hinted)
+    decisions = max(len(facts) - 1, 0)
     return Trajectory(
         request,
         "success" if success else "failure",
-        steps=8 * (len(facts) - 1),
-        executed=np.full(len(facts) - 1, 8, np.int32),
+        steps=8 * decisions,
+        executed=np.full(decisions, 8, np.int32),
         facts=facts,
         hints=("lower", "raise", ""),
     )

@@ -11,7 +11,7 @@ thing that is still in the hand, and what the program waits for would be cut off
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -21,7 +21,9 @@ from jaxtyping import Float32, Float64
 
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
-from hone.language.plan import Decomposer
+from hone.language.grammar import decompose
+from hone.language.plan import Decomposer, Plan
+from hone.primitives.expert import goal_plan
 from hone.rewards.base import WitnessedTrajectory
 from hone.rewards.detectors import DetectorConfig
 from hone.rewards.judge import Judge, build_judge
@@ -40,6 +42,9 @@ NOTHING_EARLIER: Mapping[Task, Sequence[str]] = MappingProxyType({})
 class SynthesisConfig:
     """How rewards are written from language."""
 
+    planner: Literal["grammar", "goal"] = "grammar"
+    """Who finds the sub-goals: a grammar that reads the instruction, or the simulator's own goal (an oracle, as a
+    control)."""
     weights: Weighting = "adaptive"
     """`adaptive` as in the paper; `uniform` and `fixed` (the program's own) are controls."""
     alpha: float = 0.9
@@ -94,6 +99,7 @@ class AdaptiveReward(Protocol):
     """A reward that needs the facts of every look, and changes from round to round."""
 
     programs: dict[Task, RewardProgram]
+    planner: Decomposer
 
     def judge_all(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Verdict]: ...
 
@@ -117,9 +123,9 @@ class SynthesizedReward:
     def __init__(
         self, config: SynthesisConfig | None = None, planner: Decomposer | None = None, judge: Judge | None = None
     ) -> None:
-        """`planner`: who reads the instructions, the grammar if nobody is named. `judge`: in place of the config's."""
+        """`planner`, `judge`: in place of the config's."""
         self.config = config or SynthesisConfig()
-        self._planner = planner or _grammar
+        self.planner: Decomposer = planner or {"grammar": decompose, "goal": oracle}[self.config.planner]
         self._judge = judge or build_judge(
             self.config.judge, self.config.model, self.config.base_url, self.config.transcript
         )
@@ -178,7 +184,7 @@ class SynthesizedReward:
     def program(self, task: Task, facts: Facts) -> RewardProgram:
         """The task's program; made from the plan on first use. `Refusal` where the planner cannot read the task."""
         if task not in self.programs:
-            self.programs[task] = from_plan(self._planner(task.instruction, facts), facts)
+            self.programs[task] = from_plan(self.planner(task.instruction, facts), facts)
             self._competence[task] = np.zeros(len(self.programs[task]))
         return self.programs[task]
 
@@ -222,7 +228,6 @@ class SynthesizedReward:
         return [revision]
 
 
-def _grammar(instruction: str, facts: Facts) -> Any:
-    from hone.language.grammar import decompose
-
-    return decompose(instruction, facts)
+def oracle(instruction: str, facts: Facts) -> Plan:
+    """The simulator's own goal as the plan, whatever the instruction says."""
+    return replace(goal_plan(facts), instruction=instruction)

@@ -312,7 +312,7 @@ def _train(
             trajectories = pool.collect(
                 requests,
                 keep="observations" if config.train_encoder or seen else "features",
-                witness=None if synthesized is None else Claims(synthesized.programs),
+                witness=None if synthesized is None else Claims(synthesized.programs, synthesized.planner),
                 guidance=None if guidance is None else guidance.recalling(episodes, tasks),
             )
             valid = [t for t in trajectories if t.status != "error"]
