@@ -18,7 +18,8 @@ from hone.seeding import torch_generator
 from hone.training import continual
 from hone.training.checkpoint import save_checkpoint
 from hone.training.continual import ARMS, learn_in_turn, settings
-from hone.training.improve import ImproveConfig, warm_start
+from hone.training.improve import ImproveConfig
+from hone.training.warm_start import warm_start
 
 TASKS = (0, 1, 2)
 CURVES = ((0.0, 0.8), (0.2, 0.6), (0.4, 1.0))

@@ -33,8 +33,8 @@ from hone.training.improve import (
     ImproveConfig,
     improve,
     training_requests,
-    warm_start,
 )
+from hone.training.warm_start import warm_start
 
 pytestmark = pytest.mark.sim
 

@@ -31,7 +31,8 @@ from hone.policies import load_policy
 from hone.policies.learned import LearnedPolicy
 from hone.seeding import torch_generator
 from hone.training.checkpoint import load_latest
-from hone.training.improve import VALIDATION_SEEDS, ImproveConfig, improve, warm_start
+from hone.training.improve import VALIDATION_SEEDS, ImproveConfig, improve
+from hone.training.warm_start import warm_start
 from hone.training.workers import RolloutPool
 from hone.types import Task
 

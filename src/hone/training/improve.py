@@ -10,7 +10,7 @@ stage leaves a file in the run folder, so a run that is stopped at any moment go
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from hone.exploration.benefit import Benefit
 from hone.exploration.distillation import LESSONS, DistillationConfig, LessonBook, distill, lessons
 from hone.exploration.guidance import GuidanceConfig, build_guidance, mark_hinted
 from hone.memory import EpisodeMemory
-from hone.memory.deltas import add_to, weighted_mean, weights_of
+from hone.memory.deltas import weights_of
 from hone.memory.experience import Memory
 from hone.memory.retrieval import Retrieval
 from hone.policies import load_policy
@@ -60,6 +60,7 @@ from hone.training.proof import TALLY, Proof
 from hone.training.records import attempts, audit_rows, calls_of
 from hone.training.rollout import EpisodeRequest
 from hone.training.starting_policy import cloned_policy
+from hone.training.warm_start import remember, warm_start
 from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
 
@@ -403,26 +404,6 @@ def training_requests(config: ImproveConfig, group_tasks: Sequence[Task], iterat
             seed = derive_seed(config.seed, "episode", iteration, group, member)
             requests.append(EpisodeRequest(len(requests), task, placement, seed, group))
     return requests
-
-
-def warm_start(
-    memory: Memory, policy: LearnedPolicy, tasks: Sequence[Task], retrieval: Retrieval, generator: torch.Generator
-) -> None:
-    """Add to the policy the mean of what memory has for each of the tasks (Agentic-VLA, eqs. 8-9, for several)."""
-    recalls = [memory.recall(policy, task.instruction, retrieval, generator) for task in tasks]
-    found = [recall.delta for recall in recalls if recall is not None]
-    if found:
-        add_to(policy, weighted_mean(found, [1.0 / len(found)] * len(found)))
-
-
-def remember(
-    memory: Memory, run: RunFolder, policy: LearnedPolicy, base: Mapping[str, torch.Tensor], tasks: Sequence[Task]
-) -> None:
-    """Keep what practice added to the starting policy, for each task with its success on validation placements."""
-    last = read_rows(run.evaluations)[-1]
-    for task in tasks:
-        success = last["per_task"][task.name]["success_rate"]
-        memory.remember(policy, base, task, success=success, iterations=last["iteration"])
 
 
 def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: LiberoConfig) -> dict[str, Any]:
