@@ -270,6 +270,7 @@ def test_other_ways_are_tried_where_hinted_attempts_failed_in_a_row(tmp_path: Pa
     memory.add([attempt(True, hint="")] + [attempt(False)] * IN_VAIN)  # that one was not the hints' doing
     knowing = guidance.recalling(memory, TASKS[:1])
     assert knowing.failures == {TASKS[0].name: IN_VAIN}
+    assert replace(guidance, reads_memory=False).recalling(memory, TASKS[:1]).failures == {}
     (t,) = rollout(Stage(ToyConfig(), 1), remember([]), requests(1), guidance=knowing)
     assert t.hints[0] == f"{IN_VAIN} failed after 0 steps, told to 'lower': left undone: grip brick"
 

@@ -101,7 +101,7 @@ def test_the_reward_is_the_sum_of_progress_over_consecutive_looks():
 
 def test_success_is_claimed_from_the_ends_of_an_episode_and_the_flag_is_not_read():
     critic = ProgressCritic(TINY, seed=1)
-    clips = [frames(4, seed=2), frames(4, seed=3)]
+    clips = [frames(5, seed=2), frames(5, seed=3)]
     overall = [float(critic.progress(clip[:1], clip[-1:], [GOAL])[0]) for clip in clips]
     reward = ProgressReward(critic, threshold=sum(overall) / 2)
     first, second = (claimed for _, claimed in reward.judge_all([seen(clip) for clip in clips]))

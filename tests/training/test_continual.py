@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy_policies import save_untrained
 
+from hone.envs.libero.environment import LiberoConfig
 from hone.errors import HoneError
 from hone.evaluation.run_folder import RunFolder
 from hone.memory import Memory, weights_of
@@ -54,8 +56,7 @@ def stand_in(started: list[dict[str, torch.Tensor]]):
 
 @pytest.fixture
 def practice(tmp_path: Path) -> ImproveConfig:
-    SmallPolicyConfig(inputs="state").build(0).save_pretrained(tmp_path / "start")
-    return ImproveConfig(tasks=TASKS, policy=tmp_path / "start")
+    return ImproveConfig(tasks=TASKS, policy=save_untrained(SmallPolicyConfig(inputs="state"), tmp_path / "start"))
 
 
 def last_bias(policy_or_weights) -> float:
@@ -105,6 +106,31 @@ def test_each_arm_starts_and_acts_from_what_it_has(
     assert learn_in_turn(practice, arm, tmp_path / arm) == line  # all is there: nothing is measured again
     assert acting == looked
     assert len(started) == 3
+
+
+@pytest.mark.sim
+@pytest.mark.slow
+def test_with_real_practice(practice: ImproveConfig, tmp_path: Path):
+    small = replace(
+        practice,
+        tasks=(0, 1),
+        iterations=1,
+        groups=1,
+        group_size=2,
+        workers=0,
+        slots=2,
+        evaluate_every=1,
+        curve_placements=1,
+        final_placements=1,
+        probe_placements=1,
+        train_step_cap=16,
+        env=LiberoConfig(step_cap=16),
+    )
+    line = learn_in_turn(small, "memory", tmp_path / "run")
+    assert line["curves"] == [[0.0, 0.0]] * 2
+    assert line["later"] == [[None, None], [0.0, None]]
+    assert line["rollouts"] == 4
+    assert {entry.task for entry in Memory.open(tmp_path / "run" / "memory").store.entries()} == set(line["tasks"])
 
 
 def test_bad_settings_are_refused(practice: ImproveConfig, tmp_path: Path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from chat_stub import chat_server, say, send
+from toy_policies import save_untrained
 
 from hone.cli import main
 from hone.envs.libero.environment import LiberoConfig
@@ -199,11 +200,10 @@ def test_a_critic_that_sees_only_pictures_is_a_reward(tmp_path):
         tmp_path / "critic"
     )
     network = SmallPolicyConfig(image_size=16, channels=4, camera_dim=4)
-    network.build(0).save_pretrained(tmp_path / "policy")
-    SmallPolicyConfig(inputs="state", image_size=16).build(0).save_pretrained(tmp_path / "blind")
+    save_untrained(SmallPolicyConfig(inputs="state", image_size=16), tmp_path / "blind")
     config = replace(
         tiny(tmp_path / "run"),
-        policy=tmp_path / "policy",
+        policy=save_untrained(network, tmp_path / "policy"),
         iterations=1,
         group_size=2,
         train_step_cap=24,

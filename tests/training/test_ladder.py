@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy_policies import save_untrained
 
 from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.suites import task
@@ -53,7 +54,7 @@ def test_the_start_is_measured_once_for_all_arms(tmp_path: Path, monkeypatch: py
         return evaluate(proof, path, policy, setup, when)
 
     monkeypatch.setattr(Proof, "evaluate", counting)
-    TINY.network.build(0).save_pretrained(tmp_path / "start-0")
+    save_untrained(TINY.network, tmp_path / "start-0")
     trained = run_arm(ROW, "grpo_binary", 0, tmp_path)  # also where no other arm ran before it
     cloned = run_arm(ROW, "cloned", 0, tmp_path)
     run_arm(ROW, "progress", 0, tmp_path)

@@ -32,7 +32,7 @@ from hone.types import Task
 
 log = logging.getLogger(__name__)
 IN_VAIN = 8
-"""So many hinted attempts at a task must have failed in a row before other ways are tried."""
+"""Latest hinted attempts at a task that are looked at: where none of them succeeded other ways are tried."""
 TOKENS_PER_HINT = 6000
 """Of a question with its scene, vocabulary and schema, and of the answer, counted cautiously."""
 
@@ -76,17 +76,21 @@ class Guidance:
     """The latest attempts per task in words, newest first."""
     thinks_along: bool = True
     """Whether the hinter is also asked in plain episodes, where nobody listens. What it says is still worth knowing."""
+    reads_memory: bool = True
+    """Whether it is told how earlier attempts went."""
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise HoneError(f"a hint is renewed every {self.every} looks; use at least 1.")
 
     def recalling(self, memory: EpisodeMemory, tasks: Sequence[Task]) -> Guidance:
-        """The same, knowing how the last attempts at these tasks went.
+        """The same, knowing how the last attempts at these tasks went, if it is to read that at all.
 
         Failures count where none of the last `IN_VAIN` hinted attempts at a task succeeded: a way that works sometimes
         is kept.
         """
+        if not self.reads_memory:
+            return self
         hinted = {task: [a for a in memory.recent(task, KEPT_PER_TASK) if a.hint][:IN_VAIN] for task in tasks}
         failures = {task.name: len(last) for task, last in hinted.items() if not any(a.success for a in last)}
         return replace(self, failures=failures, attempts=memory.told(tasks))
@@ -151,6 +155,8 @@ class GuidanceConfig:
     """Share of a task's groups that are guided while it never succeeds without hints."""
     decay: float = 3.0
     """How fast that falls with its success."""
+    reads_memory: bool = True
+    """Whether the hinter is told how earlier attempts of the run went, and tries other ways where they were in vain."""
     model: str = ""
     """The hinter's language model, as its server knows it."""
     base_url: str = "http://localhost:8000/v1"
@@ -173,10 +179,12 @@ def build_guidance(config: GuidanceConfig, chunk_length: int) -> Guidance | None
     """Who hints to a policy that decides `chunk_length` steps at a time; `None` where nobody does."""
     if config.hinter == "none":
         return None
-    if config.hinter == "llm":  # too slow and too dear for hints that nobody hears
+    if config.hinter == "llm":
         tokens = TOKENS_PER_HINT * config.max_calls
         llm = LlmConfig(
             config.model, config.transcript, config.base_url, retries=1, max_calls=config.max_calls, max_tokens=tokens
         )
-        return Guidance(LlmHinter(Client(llm), chunk_length), thinks_along=False)
-    return Guidance(RuleHinter(chunk_length) if config.hinter == "rules" else RandomHinter())
+        hinter = LlmHinter(Client(llm), chunk_length)  # too slow and too dear to be asked where nobody hears it
+        return Guidance(hinter, thinks_along=False, reads_memory=config.reads_memory)
+    hinter = RuleHinter(chunk_length) if config.hinter == "rules" else RandomHinter()
+    return Guidance(hinter, reads_memory=config.reads_memory)
