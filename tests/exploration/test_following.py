@@ -80,12 +80,13 @@ def test_hints_are_given_to_a_share_of_the_rows_and_drills_have_targets_of_their
     actions = np.full((2000, 4, 7), 9.0, np.float32)
     config = BehaviorCloningConfig(hinted=0.5, drills=0.5)
     own = [f"hint {row}" for row in range(2000)]
-    told, targets = with_hints(observation(2000), actions, own, config, torch.Generator().manual_seed(0))
+    told, targets, which = with_hints(observation(2000), actions, own, config, torch.Generator().manual_seed(0))
     assert told.hints is not None
     kept = np.array([hint == phrase for hint, phrase in zip(told.hints, own, strict=True)])
     drilled = np.array([bool(hint) for hint in told.hints]) & ~kept
     assert 400 < kept.sum() < 600  # five standard errors
     assert 400 < drilled.sum() < 600
+    assert (drilled == which).all()
     assert (targets[~drilled] == 9.0).all()
     for row in np.flatnonzero(drilled):
         assert phrase_of(targets[row].astype(float)) == told.hints[row]

@@ -140,7 +140,7 @@ def test_there_are_no_words_for_a_drawer():
 
 
 def test_hints_become_rarer_with_success():
-    assert hint_probability(0.0) == 0.8
+    assert hint_probability(0.0) == 0.5
     assert hint_probability(1.0, p_max=0.5, decay=2.0) == pytest.approx(0.5 * math.exp(-2))
     with pytest.raises(HoneError, match="p_max"):
         hint_probability(0.5, p_max=1.5)

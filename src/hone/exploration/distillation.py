@@ -37,11 +37,11 @@ LESSONS = "lessons."
 class DistillationConfig:
     """How hinted successes are cloned after an update."""
 
-    steps: int = 600
+    steps: int = 800
     """Optimizer steps per call."""
     batch_size: int = 256
     """Decisions per step."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     """AdamW's highest; it rises from zero over a tenth of the steps and falls to zero again. A new AdamW at its full
     rate moves every weight by as much in its first step, and that alone undoes what was learned."""
     max_grad_norm: float = 1.0

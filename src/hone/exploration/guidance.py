@@ -37,11 +37,11 @@ TOKENS_PER_HINT = 6000
 """Of a question with its scene, vocabulary and schema, and of the answer, counted cautiously."""
 
 
-def hint_probability(success: float, p_max: float = 0.8, decay: float = 3.0) -> float:
+def hint_probability(success: float, p_max: float = 0.5, decay: float = 3.0) -> float:
     """`p_max exp(-decay R)` (Agentic-VLA, eq. 7).
 
-    Departure: the paper's R is a mean reward and its decay 0.5. Here R is the task's success without hints, and the
-    decay such that a mastered task is practised without them (0.04).
+    Departure: the paper has 0.8 and 0.5, and R is a mean reward. Here R is the task's success without hints, plain
+    episodes are needed as much as hinted ones, and a mastered task is practised without hints (0.02).
     """
     if not 0 <= p_max <= 1 or decay < 0:
         raise HoneError(f"p_max {p_max} must be between 0 and 1, and decay {decay} not negative.")
@@ -151,8 +151,9 @@ class GuidanceConfig:
     hinter: Literal["none", "rules", "random", "llm"] = "none"
     """Who hints: nobody, rules on the facts (privileged), chance (a control that knows the words, not the scene), or a
     language model that is told the facts in words."""
-    p_max: float = 0.8
-    """Share of a task's groups that are guided while it never succeeds without hints."""
+    p_max: float = 0.5
+    """Share of a task's groups that are guided while it never succeeds without hints. The other half shows where the
+    policy goes by itself, and what it should have heard there."""
     decay: float = 3.0
     """How fast that falls with its success."""
     reads_memory: bool = True

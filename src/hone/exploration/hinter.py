@@ -47,6 +47,9 @@ SPARE_M = 0.003
 NEAR_M = 0.04
 """Where coming down begins: from here on the lower, the better centred."""
 LEVEL_M = 0.012
+"""How far above where it is to be the hand may still close, or let go."""
+GENTLY_M = 0.008
+"""How far it moves on while it does."""
 STUCK_M = 0.025
 """This near, the fingers close where the hand was told to come down and does not get there."""
 PATIENCE = 12
@@ -113,7 +116,7 @@ class RuleHinter:
             return self._say(RISE, 0.0, closed=False, history=history)
         stuck = _lowering(history) and float(np.linalg.norm(offset)) < STUCK_M
         if stuck or (aside < room and abs(turn) < TURNED_RAD and offset[2] > -LEVEL_M):
-            return self._say(np.zeros(3), 0.0, closed=True, history=history)
+            return self._say(_gently(offset), 0.0, closed=True, history=history)
         if aside < NEAR_M:
             over = box.high[2] + OVER_M - facts.eef.position[2]
             offset[2] = _funnel(aside, room, offset[2], over)
@@ -132,7 +135,8 @@ class RuleHinter:
             around = highest_on_the_way(facts, place, place, without=step.thing)
             down = max(under + 0.01 - box.low[2], around - HAND_M - facts.eef.position[2])
             if aside < ROOM_M and down > -LEVEL_M:
-                return self._say(np.zeros(3), 0.0, closed=False, history=history)
+                offset[2] = down
+                return self._say(_gently(offset), 0.0, closed=False, history=history)
             offset[2] = _funnel(aside, ROOM_M, down, over)
         else:
             offset[2] = over
@@ -211,6 +215,12 @@ def _funnel(aside: float, room: float, down: float, over: float) -> float:
     """
     share = float(np.clip((aside - room) / (NEAR_M - room), 0.0, 1.0))
     return down + share * (max(over, down) - down)
+
+
+def _gently(offset: Float64[np.ndarray, " 3"]) -> Float64[np.ndarray, " 3"]:
+    """The rest of the way while the fingers close or open: at most a little of it. Were they to wait for nothing else,
+    the border of where they may begin would be a place to come to rest at for who learns it by regression."""
+    return np.clip(offset, -GENTLY_M, GENTLY_M)
 
 
 def _to_axis(yaw: float, axis: int) -> float:

@@ -95,6 +95,8 @@ class BehaviorCloningConfig:
     drills: float = 0.0
     """Share of the hinted pairs that are drilled: a phrase drawn at random instead of their own, and the steady motion
     that it describes for a target. Words are then followed also where they were never demonstrated."""
+    drill_jitter: float = 2.0
+    """In place of `jitter` for drilled pairs, and much larger: words mean the same where nothing was ever shown."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "max_grad_norm"):
@@ -108,6 +110,7 @@ class BehaviorCloningConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise HoneError(f"behaviour cloning {name} is {getattr(self, name)}; a share is between 0 and 1.")
         Augmentation(self.jitter, self.image_shift)  # raises where one is negative
+        Augmentation(self.drill_jitter)
 
     def learning_rate_at(self, step: int) -> float:
         """One cycle: half a cosine from 1/25 of the peak up to it, then half a cosine down to 1/10000 of the start."""
@@ -184,8 +187,9 @@ def with_hints(
     phrases: Sequence[str],
     config: BehaviorCloningConfig,
     generator: torch.Generator,
-) -> tuple[Observation, Float32[np.ndarray, "B H A"]]:
-    """Observations and targets, of which some have the phrase of their chunk for a hint or are drilled (`config`)."""
+) -> tuple[Observation, Float32[np.ndarray, "B H A"], Bool[np.ndarray, " B"]]:
+    """Observations and targets, of which some have the phrase of their chunk for a hint or are drilled (`config`), and
+    which are drilled."""
     rows, steps = actions.shape[:2]
     hinted = (torch.rand(rows, generator=generator) < config.hinted).numpy()
     drilled = hinted & (torch.rand(rows, generator=generator) < config.drills).numpy()
@@ -196,7 +200,7 @@ def with_hints(
         hints.append(hint if hinted[row] else "")
         if drilled[row]:
             targets[row] = actions_of(hint, steps)
-    return replace(observation, hints=tuple(hints)), targets
+    return replace(observation, hints=tuple(hints)), targets, drilled
 
 
 def _stack_images(rows: Sequence[tuple[Episode, int]]) -> np.ndarray | None:
@@ -271,10 +275,18 @@ def clone(
         pairs = dataset.draw(config.batch_size, config.balance_tasks, generator)
         actions, mask = dataset.targets(pairs)
         observation = dataset.observation(pairs)
+        drilled = np.zeros(len(pairs), bool)
         if config.hinted:
-            observation, actions = with_hints(observation, actions, [phrases[p] for p in pairs], config, generator)
-        features = policy.encode(observation, augmentation=augmentation, generator=generator)
-        loss = policy.head.loss(features, torch.from_numpy(actions), torch.from_numpy(mask), generator)
+            own = [phrases[p] for p in pairs]
+            observation, actions, drilled = with_hints(observation, actions, own, config, generator)
+        loss = torch.zeros(())
+        for rows, noise in ((~drilled, augmentation), (drilled, Augmentation(config.drill_jitter))):
+            if rows.any():
+                features = policy.encode(
+                    observation.rows(np.flatnonzero(rows)), augmentation=noise, generator=generator
+                )
+                targets = torch.from_numpy(actions[rows]), torch.from_numpy(mask[rows])
+                loss = loss + rows.mean() * policy.head.loss(features, *targets, generator)
         state.loss = float(loss.detach())
         if not math.isfinite(state.loss):
             raise HoneError(

@@ -80,7 +80,7 @@ PRACTICE = ImproveConfig(
     clone=BehaviorCloningConfig(steps=1500, hinted=0.5, drills=0.5),
     groups=20,
     iterations=16,
-    train_step_cap=220,
+    train_step_cap=280,
     evaluate_every=2,
     curve_placements=10,
     probe_placements=10,
