@@ -57,11 +57,13 @@ def cloned_within(
     try:
         with progress.stage("demonstrating (control steps)", budget) as step:
             episodes: list[Episode] = []
+            taken = 0
             wanted = requests(tasks, budget // SHORTEST + 1)
             for episode in demonstrate(stage, wanted, seed=seed, manner=manner):
                 episodes.append(episode)
+                taken += len(episode)
                 step(len(episode))
-                if sum(map(len, episodes)) >= budget:  # what others are in the middle of is not used
+                if taken >= budget:  # what others are in the middle of is not used
                     break
     finally:
         stage.close()
@@ -76,6 +78,6 @@ def cloned_within(
         generator = torch_generator(seed, "clone")
         clone(policy, solved, cloning, generator, on_step=lambda done: step(1, f"loss {done.loss:.4f}"))
     policy.save_pretrained(folder)
-    asked = Asked(len(solved), sum(map(len, episodes)))
+    asked = Asked(len(solved), taken)
     write_json(account, asdict(asked))
     return policy, asked
