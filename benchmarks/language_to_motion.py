@@ -67,7 +67,7 @@ def measure(config: Config, policy: str, suite: str, index: int) -> dict[str, ob
         output = Path(folder) / "result.json"
         command = [sys.executable, "-m", "hone.cli", "eval", "--policy", policy, "--planning.planner", config.planner]
         command += ["--suite", suite, "--tasks", str(index), "--placements", str(config.placements)]
-        command += ["--step-cap", str(CAP), "--workers", str(config.workers), "--slots", "4", "--json"]
+        command += ["--env.step-cap", str(CAP), "--workers", str(config.workers), "--slots", "4", "--json"]
         command += ["--env.assets", config.assets, "--output", str(output)]
         summary = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         episodes = json.loads(output.read_text())["episode_results"]

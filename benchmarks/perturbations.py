@@ -62,7 +62,7 @@ def measure(config: Config, perturbation: str) -> dict[str, Any]:
         command += ["--placements", str(config.placements), "--placement-kind", config.placement_kind]
         command += ["--workers", str(config.workers), "--output", str(output), "--json"]
         command += ["--tasks", *map(str, config.tasks)] if config.tasks else []
-        command += ["--step-cap", str(config.step_cap)] if config.step_cap else []
+        command += ["--env.step-cap", str(config.step_cap)] if config.step_cap else []
         command += ["--env.perturb", perturbation] if perturbation != "none" else []
         result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         episodes = json.loads(output.read_text())["episode_results"]

@@ -23,12 +23,23 @@ def test_resuming_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
         for iteration in (1, 2, 3):
             log.training({"iteration": iteration})
             log.evaluation({"iteration": iteration, **evaluation})
+            with folder.attempts.open("a") as file:  # the episode memory writes its own
+                file.write(json.dumps({"iteration": iteration}) + "\n")
     with RunLog(folder, resume_after=2, tensorboard=False) as log:
         log.training({"iteration": 3, "again": True})
     assert read_rows(folder.metrics) == [{"iteration": 1}, {"iteration": 2}, {"iteration": 3, "again": True}]
     assert [row["iteration"] for row in read_rows(folder.evaluations)] == [1, 2]
+    assert [row["iteration"] for row in read_rows(folder.attempts)] == [1, 2]
     RunLog(folder, tensorboard=False)  # a fresh start keeps nothing
     assert read_rows(folder.metrics) == []
+
+
+def test_a_torn_first_line_is_not_in_the_way_of_what_is_appended(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_text('{"iterat')
+    with RunLog(folder, resume_after=2, tensorboard=False) as log:
+        log.training({"iteration": 3})
+    assert read_rows(folder.metrics) == [{"iteration": 3}]
 
 
 def test_numbers_reach_tensorboard(tmp_path: Path) -> None:

@@ -12,14 +12,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chat_stub import chat_server, say
+from chat_stub import chat_server, say, send
 from scenes import brick_and_bin, step
 from toy_environment import SPEC, TASKS, ToyConfig, ToyEnvironment
 
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
 from hone.exploration.geometry import bounds, highest_on_the_way
-from hone.exploration.guidance import Guidance, hint_probability, mark_hinted
+from hone.exploration.guidance import (
+    IN_VAIN,
+    Guidance,
+    GuidanceConfig,
+    build_guidance,
+    hint_probability,
+    mark_hinted,
+)
 from hone.exploration.hinter import (
     APPROACHES,
     Hinter,
@@ -34,8 +41,10 @@ from hone.exploration.llm_hinter import LlmHinter
 from hone.exploration.phrases import actions_of, check_phrase, phrase_of
 from hone.language.llm import Client, LlmConfig
 from hone.language.plan import Plan, Refusal, Subgoal
+from hone.memory import Attempt, EpisodeMemory
 from hone.policies.blackbox import BlackBoxPolicy
 from hone.training.advantages import group_relative_advantages
+from hone.training.records import calls_of
 from hone.training.rollout import EpisodeRequest, rollout
 from hone.types import Observation, Placement
 
@@ -246,6 +255,34 @@ def test_a_refusal_ends_the_hints_and_not_the_episode():
     assert t.hints == ("", "", "")
 
 
+def attempt(success: bool, hint: str = "lower") -> Attempt:
+    return Attempt(TASKS[0].suite, TASKS[0].name, "go", success, ("left undone: grip brick",), hint)
+
+
+def test_other_ways_are_tried_where_hinted_attempts_failed_in_a_row(tmp_path: Path):
+    memory = EpisodeMemory(tmp_path / "attempts.jsonl")
+    guidance = Guidance(Tell(), planner=no_plan)
+    assert not any(guidance.recalling(memory, TASKS[:1]).failures.values())
+    memory.add([attempt(False)] * (IN_VAIN - 1) + [attempt(False, hint="")] * 5)
+    assert guidance.recalling(memory, TASKS[:1]).failures == {TASKS[0].name: IN_VAIN - 1}
+    memory.add([attempt(True)])
+    assert guidance.recalling(memory, TASKS[:1]).failures == {}
+    memory.add([attempt(True, hint="")] + [attempt(False)] * IN_VAIN)  # that one was not the hints' doing
+    knowing = guidance.recalling(memory, TASKS[:1])
+    assert knowing.failures == {TASKS[0].name: IN_VAIN}
+    assert replace(guidance, reads_memory=False).recalling(memory, TASKS[:1]).failures == {}
+    (t,) = rollout(Stage(ToyConfig(), 1), remember([]), requests(1), guidance=knowing)
+    assert t.hints[0] == f"{IN_VAIN} failed after 0 steps, told to 'lower': left undone: grip brick"
+
+
+@dataclass(frozen=True)
+class Tell:
+    """Says what it knows of earlier attempts."""
+
+    def __call__(self, facts: object, plan: Plan, history: History) -> str | None:
+        return f"{history.failures} {history.attempts[0]}"
+
+
 def test_guidance_travels_to_workers():
     guidance = Guidance(RuleHinter(8), failures={"a": 2})
     assert pickle.loads(pickle.dumps(guidance)) == guidance
@@ -262,7 +299,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(url: str, folder: Path, **more) -> str | None:
     client = Client(LlmConfig("stub", folder / "run", url, backoff_s=0.01, retries=0, **more))
-    return LlmHinter(client)(brick_and_bin(), PLAN, History(0, ("lower, keep the gripper open",), failures=3))
+    history = History(0, ("lower, keep the gripper open",), failures=3, attempts=("failed after 9 steps",))
+    return LlmHinter(client)(brick_and_bin(), PLAN, history)
 
 
 @pytest.mark.usefixtures("_own_cache")
@@ -271,8 +309,37 @@ def test_a_model_is_shown_the_scene_and_answers_in_clauses(tmp_path: Path):
     with chat_server(say({"why": "it is there", "clauses": clauses})) as stub:
         assert ask(stub.url, tmp_path) == "move far left, keep the gripper open"
         asked = stub.last_user_message()
-    for part in ("brick: middle at", "place_in brick (target: bin_inside)", "- lower, keep the gripper open", ": 3"):
+    for part in (
+        "brick: middle at",
+        "place_in brick (target: bin_inside)",
+        "- lower, keep the gripper open",
+        ": 3",
+        "- failed after 9 steps",
+    ):
         assert part in asked
+
+
+@pytest.mark.usefixtures("_own_cache")
+def test_a_server_that_dies_is_given_up_once_and_for_all(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    said = say({"why": "", "clauses": ["stay", "keep the gripper open"]})
+    mixed = [replace(request, hinted=request.episode_id < 2) for request in requests(3)]
+    with chat_server(said, said, send(500, "{}")) as stub:
+        config = GuidanceConfig("llm", model="stub", base_url=stub.url, transcript=tmp_path / "run")
+        guidance = build_guidance(config, 8)
+        assert guidance is not None
+        guidance = replace(guidance, planner=no_plan)
+        seen = remember([])
+        told = {t.request.episode_id: t for t in rollout(Stage(ToyConfig(), 1), seen, mixed, guidance=guidance)}
+        assert calls_of(guidance.hinter) == len(stub.requests) == 2 + 2  # the third question is repeated once
+    assert guidance.given_up
+    assert [told[i].hints for i in range(3)] == [("stay, keep the gripper open",) * 2 + ("",), ("",) * 3, ()]
+    assert [r.message for r in caplog.records if r.levelname == "WARNING"] == [caplog.records[0].message]
+    assert "the run goes on without hints" in caplog.text
+
+
+def test_a_language_model_has_to_be_named():
+    with pytest.raises(HoneError, match=r"guidance\.model"):
+        GuidanceConfig("llm")
 
 
 @pytest.mark.usefixtures("_own_cache")

@@ -60,6 +60,12 @@ def test_lines_that_are_no_attempts_are_skipped(tmp_path: Path, line: str):
     assert steps(memory.recent(TASK, 5)) == [1]
 
 
+def test_tasks_are_told_apart_and_in_words(tmp_path: Path):
+    memory = EpisodeMemory(tmp_path / "attempts.jsonl")
+    memory.add([attempt(1), attempt(2, OTHER), attempt(3)])
+    assert memory.told([TASK, OTHER], 1) == {TASK: (attempt(3).in_words(),), OTHER: (attempt(2, OTHER).in_words(),)}
+
+
 def test_an_attempt_in_words():
     assert attempt(7).in_words() == "failed after 7 steps, told to 'lower': the soup is on the floor"
 

@@ -173,7 +173,7 @@ def test_solves_a_task_from_its_words_and_tells_what_it_used():
 
 @pytest.mark.sim
 def test_the_command_line_runs_it_and_says_what_it_is(capsys):
-    options = ["--tasks", "7", "--suite", "libero_goal", "--placements", "1", "--step-cap", "200", "--workers", "0"]
+    options = ["--tasks", "7", "--suite", "libero_goal", "--placements", "1", "--env.step-cap", "200", "--workers", "0"]
     assert (
         main(["eval", "--policy", "skills", *options, "--env.physics", "fast", "--safety.force-n", "90", "--json"]) == 0
     )

@@ -43,6 +43,22 @@ def test_the_summary_counts_and_says_it_in_words():
     assert "An episode that stopped before 'grip brick'" in words
 
 
+def test_earlier_attempts_reach_the_judge():
+    heard = []
+
+    class Listener:
+        source = "listener"
+
+        def __call__(self, summary: Summary) -> None:
+            heard.append(summary.words())
+
+    judged = SynthesizedReward(SynthesisConfig(judge_every=1), planner, Listener())
+    judged.update([Witnessed(BAD)], judged.judge_all([Witnessed(BAD)]), {TASK: ("failed after 9 steps: dropped it",)})
+    practised(judged, [Witnessed(BAD)])
+    assert "Attempts of earlier rounds, newest first:\n- failed after 9 steps: dropped it" in heard[0]
+    assert "earlier rounds" not in heard[1]
+
+
 def test_the_summary_does_not_tell_the_goal():
     blind = tuple(replace(facts, goal=(("on", "x", "y"),), satisfied=(True,), task_name="other") for facts in BAD)
     assert summary(blind).words() == summary(BAD).words()
@@ -130,6 +146,7 @@ def test_a_model_may_keep_or_rewrite(tmp_path: Path):
         assert "- gripped(thing): The fingers hold `thing`" in stub.last_user_message()
         proposed = judge(summary(BAD, GOOD))
         assert proposed is not None
+        assert SynthesizedReward(judge=judge).calls == len(stub.requests) == 2
         assert (proposed.version, proposed.source, proposed.milestones[0].weight) == (2, "llm:stub", 3.0)
 
 

@@ -36,4 +36,4 @@ def test_a_fault_is_not_scored():
 def test_unknown_reward_names_the_nearest():
     with pytest.raises(HoneError, match=r"unknown reward 'sucess'\. Did you mean 'success'"):
         build_reward("sucess")
-    assert set(REWARDS) == {"success", "synthesized"}
+    assert set(REWARDS) == {"success", "synthesized", "critic"}

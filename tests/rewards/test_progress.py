@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hone.errors import HoneError
-from hone.rewards.progress import CriticConfig, ProgressCritic, ProgressReward
+from hone.rewards.progress import CriticConfig, CriticRewardConfig, ProgressCritic, ProgressReward
+from hone.specs import Spec
 from hone.types import Observation, Status
 
 TINY = CriticConfig(image_size=16, channels=4, camera_dim=4, text_dim=4, hidden=8)
@@ -96,6 +97,26 @@ def test_the_reward_is_the_sum_of_progress_over_consecutive_looks():
     assert np.allclose(rewards, by_hand, atol=1e-6)
     assert rewards.dtype == np.float32
     assert np.allclose(ProgressReward(critic)([seen(first[::-1])]), -rewards[0], atol=1e-6)  # undone work costs as much
+
+
+def test_success_is_claimed_from_the_ends_of_an_episode_and_the_flag_is_not_read():
+    critic = ProgressCritic(TINY, seed=1)
+    clips = [frames(5, seed=2), frames(5, seed=3)]
+    overall = [float(critic.progress(clip[:1], clip[-1:], [GOAL])[0]) for clip in clips]
+    reward = ProgressReward(critic, threshold=sum(overall) / 2)
+    first, second = (claimed for _, claimed in reward.judge_all([seen(clip) for clip in clips]))
+    assert (first, second) == (overall[0] > overall[1], overall[1] > overall[0])
+    assert reward.calls == 2
+    with pytest.raises(HoneError, match="between -1 and 1"):
+        CriticRewardConfig(threshold=2.0)
+
+
+def test_what_a_policy_is_shown_has_to_be_what_the_critic_reads():
+    reward = ProgressReward(ProgressCritic(TINY))
+    reward.check(Spec(cameras=("agentview", "wrist"), image_size=16))
+    for spec in (Spec(cameras=("agentview", "wrist"), image_size=84), Spec(cameras=(), image_size=16)):
+        with pytest.raises(HoneError, match="reads 2 cameras of 16 pixels"):
+            reward.check(spec)
 
 
 def test_a_single_look_is_worth_nothing():

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from witnessed import TASK, Asked, Witnessed, expert_episode, idle_episode, planner, practised
+from witnessed import PLAN, TASK, Asked, Witnessed, expert_episode, idle_episode, planner, practised
 
 from hone.errors import HoneError
+from hone.language.plan import Refusal
 from hone.rewards import RewardFn, SynthesisConfig, SynthesizedReward, build_reward
+from hone.rewards.claims import Claims
 from hone.rewards.detectors import DetectorConfig
+from hone.rewards.planned import from_plan
 from hone.rewards.program import RewardProgram
 from hone.rewards.synthesis import AdaptiveReward
 from hone.types import Task
@@ -121,6 +124,19 @@ def test_damaged_state_is_refused():
 def test_bad_settings(config, says):
     with pytest.raises(HoneError, match=says):
         SynthesisConfig(**config)
+
+
+def test_an_oracle_finds_the_sub_goals_whatever_the_words_say():
+    riddle = replace(TASK, instruction="do the usual")
+    told = build_reward("synthesized", SynthesisConfig(planner="goal"))
+    assert isinstance(told, AdaptiveReward)
+    (verdict,) = told.judge_all([Witnessed(GOOD, Asked(0, riddle))])
+    assert verdict.succeeded
+    assert told.programs[riddle].milestones == from_plan(PLAN, GOOD[0]).milestones
+    assert told.programs[riddle].instruction == "do the usual"
+    assert Claims({}, told.planner).finished(riddle, GOOD)
+    with pytest.raises(Refusal):
+        build_reward("synthesized")([Witnessed(GOOD, Asked(0, riddle))])
 
 
 class Nonsense:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from chat_stub import chat_server, say, send
+from toy_policies import save_untrained
 
 from hone.cli import main
+from hone.envs.libero.environment import LiberoConfig
 from hone.errors import HoneError
 from hone.evaluation.report import write_report
+from hone.evaluation.run_folder import read_rows
 from hone.exploration.distillation import DistillationConfig
 from hone.exploration.guidance import GuidanceConfig
 from hone.memory.experience import Memory
 from hone.policies import load_policy
 from hone.policies.small import SmallPolicyConfig
-from hone.rewards import SynthesisConfig
+from hone.rewards import CriticRewardConfig, SynthesisConfig
+from hone.rewards.progress import CriticConfig, ProgressCritic
 from hone.seeding import torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest
@@ -28,8 +34,8 @@ from hone.training.improve import (
     ImproveConfig,
     improve,
     training_requests,
-    warm_start,
 )
+from hone.training.warm_start import warm_start
 
 pytestmark = pytest.mark.sim
 
@@ -86,6 +92,10 @@ class StopAfter:
         yield advance
 
 
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """A run that nobody interrupts."""
@@ -113,17 +123,25 @@ def test_summary_has_what_a_reader_needs(whole):
 
 
 @pytest.mark.parametrize("kind", ["whole", "whole_agentic"])
-def test_a_run_stopped_half_way_ends_like_one_that_was_not(kind, request, tmp_path):
+def test_a_run_stopped_half_way_ends_like_one_that_was_not(kind, request, tmp_path, monkeypatch):
     config, _ = request.getfixturevalue(kind)
     again = replace(config, output=tmp_path / "stopped")
     for stage, units in (("cloning", 5), ("improving", 1), ("language", 1)):
         with pytest.raises(KeyboardInterrupt):
             improve(again, StopAfter(stage, units))
+        if stage == "improving":
+            with monkeypatch.context() as killed:  # all is written but the checkpoint
+                killed.setattr("hone.training.improve.save_checkpoint", interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    improve(again)
     improve(again)
     checkpoints = [load_latest(path) for path in (config.output, again.output)]
     first, second = (load_policy(c.policy_folder).state_dict() for c in checkpoints if c is not None)
     for name, tensor in first.items():
         torch.testing.assert_close(second[name], tensor, atol=0, rtol=0)
+    attempts = [read_rows(path / "attempts.jsonl") for path in (config.output, again.output)]
+    assert [row["iteration"] for row in attempts[0]] == [1] * 6 + [2] * 6
+    assert [{**row, "run": ""} for row in attempts[0]] == [{**row, "run": ""} for row in attempts[1]]
     rows = [(path / "metrics.jsonl").read_text().splitlines() for path in (config.output, again.output)]
     assert len(rows[0]) == len(rows[1]) == 2
     assert [json.loads(row)["kl"] for row in rows[0]] == [json.loads(row)["kl"] for row in rows[1]]
@@ -153,6 +171,54 @@ def test_what_was_learned_is_remembered_and_recalled(whole, tmp_path):
     warm_start(memory, policy, config.chosen_tasks, "similar", torch_generator(0))
     for got, expected in zip(policy.parameters(), practised.parameters(), strict=True):
         torch.testing.assert_close(got, expected)
+
+
+def test_a_hinter_whose_server_dies_costs_the_run_its_hints_and_nothing_else(whole_agentic, tmp_path, caplog):
+    config, _ = whole_agentic
+    said = say({"why": "", "clauses": ["lower", "keep the gripper open"]})
+    model = f"stub {time.time_ns()}"  # answers of other runs are in the cache
+    with chat_server(*[said] * 3, send(500, "{}")) as stub:
+        guidance = GuidanceConfig("llm", p_max=1.0, decay=0.0, model=model, base_url=stub.url, transcript=tmp_path)
+        summary = improve(
+            replace(
+                config,
+                output=tmp_path / "run",
+                policy=config.output / "clone",
+                guidance=guidance,
+                group_size=2,
+                train_step_cap=16,
+                env=LiberoConfig(step_cap=16),
+            )
+        )
+        assert summary["cost"]["training"]["judge_calls"] == len(stub.requests) == 3 + 2
+    assert caplog.text.count("the run goes on without hints") == 1
+    assert [row["hinted_episodes"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == [4, 0]
+
+
+def test_a_critic_that_sees_only_pictures_is_a_reward(tmp_path):
+    ProgressCritic(CriticConfig(image_size=16, channels=4, camera_dim=4, text_dim=4, hidden=8)).save(
+        tmp_path / "critic"
+    )
+    network = SmallPolicyConfig(image_size=16, channels=4, camera_dim=4)
+    save_untrained(SmallPolicyConfig(inputs="state", image_size=16), tmp_path / "blind")
+    config = replace(
+        tiny(tmp_path / "run"),
+        policy=save_untrained(network, tmp_path / "policy"),
+        iterations=1,
+        group_size=2,
+        train_step_cap=24,
+        reward="critic",
+        critic=CriticRewardConfig(tmp_path / "critic", threshold=-1.0),
+        env=LiberoConfig(image_size=16, step_cap=24),
+    )
+    summary = improve(config)
+    rows = read_rows(tmp_path / "run" / "audit.jsonl")
+    assert len({row["proxy"] for row in rows}) == len(rows) == summary["rollouts"] == 4
+    assert all(row["claimed"] and not row["success"] for row in rows)  # its own account, and the truth beside it
+    assert all(row["success"] for row in read_rows(tmp_path / "run" / "attempts.jsonl"))
+    assert summary["cost"]["training"]["judge_calls"] == 4
+    with pytest.raises(HoneError, match="reads 2 cameras of 16 pixels, but this policy sees 0"):
+        improve(replace(config, output=tmp_path / "state", policy=tmp_path / "blind"))
 
 
 def test_a_folder_of_another_run_is_refused(whole):
@@ -194,6 +260,13 @@ def test_the_command_line_reports_and_evaluates(whole, capsys):
         (["improve", "--suite", "libero_objects"], "Did you mean 'libero_object'"),
         (["improve", "--tasks", "12"], "tasks 0-9, not 12"),
         (["improve", "--env.assets", "/nowhere"], "no LIBERO assets in '/nowhere'"),
+        (["improve", "--reward", "critic"], "needs the folder of a trained critic"),
+        (
+            ["improve", "--reward", "critic", "--critic.folder", "nowhere"],
+            "'nowhere' holds no readable progress critic",
+        ),
+        (["improve", "--guidance.hinter", "llm"], "needs the name of a model"),
+        (["improve", "--guidance.hinter", "llm", "--guidance.model", "m"], "--workers 0"),
         (["improve", "--group-size", "1"], "at least 2 episodes"),
     ],
 )

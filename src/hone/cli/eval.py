@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,8 +41,6 @@ class Config:
     """Language probe: what the policy is told."""
     seed: int = 0
     """Seed of a sampled decoding."""
-    step_cap: int | None = None
-    """Control steps an episode may take; by default the suite's own, which scores are compared under."""
     planning: Planning = field(default_factory=Planning)
     """Of a scripted policy."""
     safety: SafetyLimits = field(default_factory=SafetyLimits)
@@ -52,7 +50,7 @@ class Config:
     slots: int = 16
     """Environment slots per process."""
     env: LiberoConfig = field(default_factory=LiberoConfig)
-    """The environment. Images or object poses are given as the policy needs them."""
+    """The environment, an episode's step cap included. Images or object poses are given as the policy needs them."""
     output: Path | None = None
     """Write the full result, episode by episode, to this JSON file."""
     json: bool = False
@@ -66,8 +64,6 @@ def run(config: Config) -> int:
     scripted = config.policy in SCRIPTED
     policy = ScriptedPolicy(config.policy, config.planning, config.safety) if scripted else load_policy(config.policy)
     env = config.env.seen_by(policy.spec)
-    if config.step_cap is not None:
-        env = replace(env, step_cap=config.step_cap)
     check_compatible(policy.spec, env.spec)
     if scripted and config.planning.asks_a_model and config.workers:
         raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")

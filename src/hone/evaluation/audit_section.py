@@ -30,7 +30,7 @@ def audit_content(rows: Sequence[Mapping[str, Any]], revisions: Sequence[Mapping
 
 
 CAPTION = (
-    "The policy was trained on a reward written from its instruction, which never saw the simulator's success check. "
+    "The policy was trained on a reward that never saw the simulator's success check. "
     "Here the two are set side by side for every training rollout."
 )
 

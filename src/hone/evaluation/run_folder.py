@@ -23,6 +23,7 @@ A tally is `{success_rate, successes, episodes, low, high, held_rate, faults}`, 
                         what the algorithm logs: kl, lr, clip_fraction, dead_groups, alive_groups, exploration, …
     evaluations.jsonl   iteration, rollouts, minutes, mode ("greedy" or "sampled"), and a tally with per_task
     audit.jsonl         of each rollout: iteration, task, proxy (its reward), claimed and success (true or false)
+    attempts.jsonl      of each rollout in words: see `hone.memory.episodes`
     revisions.jsonl     of each rewrite of a reward program: iteration, task, judge, version, accepted, reasons, diff
     probes.json         normal, blank, other_task: tallies of the same tasks, told the right thing, nothing, or wrong
     videos/index.json   list of {task, stage: "before" or "after", file, success, steps, placement}; the placement is
@@ -74,6 +75,10 @@ class RunFolder:
     @property
     def audit(self) -> Path:
         return self.path / "audit.jsonl"
+
+    @property
+    def attempts(self) -> Path:
+        return self.path / "attempts.jsonl"
 
     @property
     def revisions(self) -> Path:
@@ -190,10 +195,10 @@ class RunLog:
         self.folder = folder
         self._writer: SummaryWriter | None = None
         folder.path.mkdir(parents=True, exist_ok=True)
-        for path in (folder.metrics, folder.evaluations, folder.audit, folder.revisions):
+        for path in (folder.metrics, folder.evaluations, folder.audit, folder.attempts, folder.revisions):
             rows = read_rows(path)
             kept = [row for row in rows if resume_after is not None and row["iteration"] <= resume_after]
-            if rows:
+            if path.exists():  # also without rows: a torn line must not stay in front of what is appended
                 write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         if tensorboard:
             from torch.utils.tensorboard.writer import SummaryWriter  # slow to import

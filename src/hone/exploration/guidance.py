@@ -11,6 +11,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,14 +20,21 @@ from jaxtyping import Float
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
 from hone.exploration.hinter import Hinter, History, RandomHinter, RuleHinter
+from hone.exploration.llm_hinter import LlmHinter
 from hone.exploration.phrases import phrase_of
 from hone.language.grammar import decompose
+from hone.language.llm import Client, LlmConfig
 from hone.language.plan import Decomposer, Plan, Refusal
+from hone.memory.episodes import KEPT_PER_TASK, EpisodeMemory
 from hone.seeding import numpy_generator
 from hone.training.rollout import EpisodeRequest
 from hone.types import Task
 
 log = logging.getLogger(__name__)
+IN_VAIN = 8
+"""Latest hinted attempts at a task that are looked at: where none of them succeeded other ways are tried."""
+TOKENS_PER_HINT = 6000
+"""Of a question with its scene, vocabulary and schema, and of the answer, counted cautiously."""
 
 
 def hint_probability(success: float, p_max: float = 0.5, decay: float = 3.0) -> float:
@@ -63,15 +71,38 @@ class Guidance:
     planner: Decomposer = decompose
     """Turns an episode's instruction into the plan that its hints follow."""
     failures: Mapping[str, int] = field(default_factory=dict)
-    """Recent failed attempts per task name; where there were any, a hinter may try another way."""
+    """Lately failed attempts per task name; where there were any, a hinter may try another way."""
+    attempts: Mapping[Task, tuple[str, ...]] = field(default_factory=dict)
+    """The latest attempts per task in words, newest first."""
+    thinks_along: bool = True
+    """Whether the hinter is also asked in plain episodes, where nobody listens. What it says is still worth knowing."""
+    reads_memory: bool = True
+    """Whether it is told how earlier attempts went."""
 
     def __post_init__(self) -> None:
         if self.every < 1:
             raise HoneError(f"a hint is renewed every {self.every} looks; use at least 1.")
 
-    def guide(self, request: EpisodeRequest) -> Guide:
-        """Whoever hints during one episode. In a plain one nobody listens; what was said is still worth knowing."""
-        return Guide(self, request)
+    def recalling(self, memory: EpisodeMemory, tasks: Sequence[Task]) -> Guidance:
+        """The same, knowing how the last attempts at these tasks went, if it is to read that at all.
+
+        Failures count where none of the last `IN_VAIN` hinted attempts at a task succeeded: a way that works sometimes
+        is kept.
+        """
+        if not self.reads_memory:
+            return self
+        hinted = {task: [a for a in memory.recent(task, KEPT_PER_TASK) if a.hint][:IN_VAIN] for task in tasks}
+        failures = {task.name: len(last) for task, last in hinted.items() if not any(a.success for a in last)}
+        return replace(self, failures=failures, attempts=memory.told(tasks))
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the hinter will say nothing more in this run."""
+        return isinstance(self.hinter, LlmHinter) and self.hinter.given_up
+
+    def guide(self, request: EpisodeRequest) -> Guide | None:
+        """Whoever hints during one episode."""
+        return Guide(self, request) if request.hinted or self.thinks_along else None
 
 
 class Guide:
@@ -81,7 +112,11 @@ class Guide:
         self._guidance = guidance
         self._instruction = request.task.instruction
         self._aloud = request.hinted
-        self._history = History(request.seed, failures=guidance.failures.get(request.task.name, 0))
+        self._history = History(
+            request.seed,
+            failures=guidance.failures.get(request.task.name, 0),
+            attempts=guidance.attempts.get(request.task, ()),
+        )
         self._plan: Plan | None = None
         self._mute = False
 
@@ -113,13 +148,28 @@ class Guide:
 class GuidanceConfig:
     """Whether practice is guided by hints, and how often."""
 
-    hinter: Literal["none", "rules", "random"] = "none"
-    """Who hints: nobody, rules on the facts (privileged), or chance (a control that knows the words, not the scene)."""
+    hinter: Literal["none", "rules", "random", "llm"] = "none"
+    """Who hints: nobody, rules on the facts (privileged), chance (a control that knows the words, not the scene), or a
+    language model that is told the facts in words."""
     p_max: float = 0.5
     """Share of a task's groups that are guided while it never succeeds without hints. The other half shows where the
     policy goes by itself, and what it should have heard there."""
     decay: float = 3.0
     """How fast that falls with its success."""
+    reads_memory: bool = True
+    """Whether the hinter is told how earlier attempts of the run went, and tries other ways where they were in vain."""
+    model: str = ""
+    """The hinter's language model, as its server knows it."""
+    base_url: str = "http://localhost:8000/v1"
+    """Address of the OpenAI-compatible server; its key is read from $HONE_LLM_KEY."""
+    transcript: Path = Path("runs/llm-hints")
+    """Folder of the hinter's questions and answers; the budget of calls holds for it."""
+    max_calls: int = 2000
+    """Requests to the language model that the folder may hold in all."""
+
+    def __post_init__(self) -> None:
+        if self.hinter == "llm" and not self.model:
+            raise HoneError("hinter 'llm' needs the name of a model (guidance.model), and a server that offers it.")
 
     def probability(self, success: float) -> float:
         """Share of a task's groups that are guided, given its success without hints."""
@@ -130,4 +180,12 @@ def build_guidance(config: GuidanceConfig, chunk_length: int) -> Guidance | None
     """Who hints to a policy that decides `chunk_length` steps at a time; `None` where nobody does."""
     if config.hinter == "none":
         return None
-    return Guidance(RuleHinter(chunk_length) if config.hinter == "rules" else RandomHinter())
+    if config.hinter == "llm":
+        tokens = TOKENS_PER_HINT * config.max_calls
+        llm = LlmConfig(
+            config.model, config.transcript, config.base_url, retries=1, max_calls=config.max_calls, max_tokens=tokens
+        )
+        hinter = LlmHinter(Client(llm), chunk_length)  # too slow and too dear to be asked where nobody hears it
+        return Guidance(hinter, thinks_along=False, reads_memory=config.reads_memory)
+    hinter = RuleHinter(chunk_length) if config.hinter == "rules" else RandomHinter()
+    return Guidance(hinter, reads_memory=config.reads_memory)

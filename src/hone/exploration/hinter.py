@@ -70,12 +70,14 @@ deeper, higher."""
 @dataclass(frozen=True)
 class History:
     """What a hinter may remember: the episode's `seed`, what was `said` aloud in it so far, one entry per look, the
-    phrases of what was `done`, and how many attempts at the task went wrong before (`failures`)."""
+    phrases of what was `done`, how many attempts at the task lately went wrong (`failures`), and the latest `attempts`
+    at it in words, newest first."""
 
     seed: int
     said: tuple[str | None, ...] = ()
     done: tuple[str, ...] = ()
     failures: int = 0
+    attempts: tuple[str, ...] = ()
 
 
 @runtime_checkable

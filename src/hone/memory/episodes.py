@@ -11,7 +11,7 @@ import json
 import logging
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,8 +29,9 @@ KEPT_PER_TASK = 256
 class Attempt:
     """One episode as a reader of words needs it.
 
-    `facts`: short sentences on what was to be seen at its end ("the milk is on the floor"). `hint`: the suggestion
-    that the policy was given, empty without one. `run` and `iteration` say when; `steps` counts control steps.
+    `success`: as the reward has it that it was practised with. `facts`: short sentences on what was to be seen at its
+    end ("the milk is on the floor"). `hint`: the suggestion that the policy was given, empty without one. `run` and
+    `iteration` say when; `steps` counts control steps.
     """
 
     suite: str
@@ -87,6 +88,10 @@ class EpisodeMemory:
         attempts = self._by_task.get((task.suite, task.name), ())
         wanted = [attempt for attempt in reversed(attempts) if success is None or attempt.success == success]
         return wanted[:limit]
+
+    def told(self, tasks: Iterable[Task], limit: int = 8) -> dict[Task, tuple[str, ...]]:
+        """The last `limit` attempts of each task in words, newest first."""
+        return {task: tuple(attempt.in_words() for attempt in self.recent(task, limit)) for task in tasks}
 
     def _refresh(self) -> None:
         if not self.path.exists():

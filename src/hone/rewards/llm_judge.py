@@ -44,6 +44,11 @@ class LlmJudge:
     def source(self) -> str:
         return self._client.config.source
 
+    @property
+    def calls(self) -> int:
+        """Requests sent so far."""
+        return self._client.calls
+
     def __call__(self, summary: Summary) -> RewardProgram | None:
         user = f"{vocabulary_words()}\n\n{summary.words()}"
         question = Question("rewrite", SYSTEM, user, rewrite_schema(summary.start))

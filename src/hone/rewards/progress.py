@@ -30,6 +30,7 @@ from hone.language.encoder import build_text_encoder
 from hone.policies.camera import CameraEncoder
 from hone.policies.pretrained import CONFIG_NAME, WEIGHTS_NAME, build_config, seeded_initialisation
 from hone.rewards.base import Trajectory
+from hone.specs import Spec
 from hone.types import Observation
 
 BATCH = 256
@@ -150,24 +151,66 @@ class SeenTrajectory(Trajectory, Protocol):
     def inputs(self) -> Any: ...
 
 
+@dataclass(frozen=True)
+class CriticRewardConfig:
+    """Of the reward `critic`."""
+
+    folder: Path | None = None
+    """Folder of a trained critic (config.json and model.safetensors); benchmarks/progress_critic.py trains one."""
+    threshold: float = 0.65
+    """Progress from an episode's first look to its last from which on it counts as a success."""
+
+    def __post_init__(self) -> None:
+        if not -1.0 <= self.threshold <= 1.0:
+            raise HoneError(f"critic.threshold is {self.threshold}; progress lies between -1 and 1.")
+
+
 class ProgressReward:
     """Sum over consecutive looks of the critic's progress towards the instruction; at most one per pair of looks.
 
     For rollouts with `keep="observations"`. The last look is before the last chunk, so the pictures never show the
-    episode's end. Hints are not part of the goal.
+    episode's end. Hints are not part of the goal. The success flag is never read.
     """
 
-    def __init__(self, critic: ProgressCritic) -> None:
+    def __init__(self, critic: ProgressCritic, threshold: float = CriticRewardConfig.threshold) -> None:
+        """`threshold`: progress from the first look to the last from which on an episode is taken for a success."""
         self.critic = critic
+        self.threshold = threshold
+        self.calls = 0
+        """Episodes looked at so far."""
+
+    @classmethod
+    def load(cls, config: CriticRewardConfig) -> ProgressReward:
+        if config.folder is None:
+            raise HoneError(
+                "reward 'critic' needs the folder of a trained critic (critic.folder); "
+                "benchmarks/progress_critic.py trains one."
+            )
+        return cls(ProgressCritic.load(config.folder), config.threshold)
+
+    def check(self, spec: Spec) -> None:
+        """Raises `HoneError` where a policy of this `spec` is not shown the pictures that the critic reads."""
+        expected = (self.critic.config.cameras, self.critic.config.image_size)
+        if (len(spec.cameras), spec.image_size) != expected:
+            raise HoneError(
+                f"the critic reads {expected[0]} cameras of {expected[1]} pixels, but this policy sees "
+                f"{len(spec.cameras)} of {spec.image_size}; practise an image policy of that size, or train a critic "
+                "on its pictures."
+            )
 
     def __call__(self, trajectories: Sequence[SeenTrajectory]) -> Float32[np.ndarray, " N"]:
-        return np.array([self._sum(trajectory.inputs) for trajectory in trajectories], dtype=np.float32)
+        return np.array([worth for worth, _ in self.judge_all(trajectories)], dtype=np.float32)
 
-    def _sum(self, seen: Any) -> float:
+    def judge_all(self, trajectories: Sequence[SeenTrajectory]) -> list[tuple[float, bool]]:
+        """The reward of each episode, and whether it is taken for a success."""
+        self.calls += len(trajectories)
+        tables = [self._between_looks(trajectory.inputs) for trajectory in trajectories]
+        return [(float(np.diagonal(table, 1).sum()), bool(table[0, -1] >= self.threshold)) for table in tables]
+
+    def _between_looks(self, seen: Any) -> Float32[np.ndarray, "T T"]:
         if not isinstance(seen, Observation) or seen.images is None:
             raise HoneError(
                 "the progress reward looks at pictures, but the trajectories kept none; "
-                "roll out an image policy with keep='observations' (train_encoder on)."
+                "roll out an image policy with keep='observations'."
             )
-        progress = self.critic.between_all(np.ascontiguousarray(seen.images), seen.instructions[0])
-        return float(np.diagonal(progress, 1).sum())
+        return self.critic.between_all(np.ascontiguousarray(seen.images), seen.instructions[0])

@@ -33,7 +33,8 @@ class Failure:
 class Summary:
     """One task's episodes of a round. `rates[k]`: share that reached milestone k; `progress[k]`: mean Delta_k.
 
-    `stops[k]`: how many stopped before milestone k. `known_good`: facts of demonstrations at every look.
+    `stops[k]`: how many stopped before milestone k. `known_good`: facts of demonstrations at every look. `earlier`:
+    attempts of rounds before, in words, newest first.
     """
 
     program: RewardProgram
@@ -46,6 +47,7 @@ class Summary:
     start: Facts
     failures: tuple[Failure, ...]
     known_good: tuple[tuple[Facts, ...], ...]
+    earlier: tuple[str, ...] = ()
 
     def words(self) -> str:
         lines = [
@@ -64,6 +66,8 @@ class Summary:
             name = self.program.milestones[failure.stopped_at].name
             lines += ["", f"An episode that stopped before '{name}'. What had changed by its end:"]
             lines += changes(failure.before, failure.after)
+        if self.earlier:
+            lines += ["", "Attempts of earlier rounds, newest first:", *(f"- {attempt}" for attempt in self.earlier)]
         return "\n".join(lines)
 
 
@@ -73,6 +77,7 @@ def summarise(
     scored: Sequence[Scored],
     weights: Weights,
     known_good: Sequence[tuple[Facts, ...]] = (),
+    earlier: Sequence[str] = (),
 ) -> Summary:
     """`facts[i]` are those of episode i at every look, `scored[i]` its score."""
     stops = Counter(one.stopped_at for one in scored if one.stopped_at is not None)
@@ -91,4 +96,5 @@ def summarise(
         start=facts[0][0],
         failures=tuple(failures),
         known_good=tuple(known_good),
+        earlier=tuple(earlier),
     )

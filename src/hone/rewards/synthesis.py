@@ -11,8 +11,9 @@ thing that is still in the hand, and what the program waits for would be cut off
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -20,7 +21,9 @@ from jaxtyping import Float32, Float64
 
 from hone.envs.libero.facts import Facts
 from hone.errors import HoneError
-from hone.language.plan import Decomposer
+from hone.language.grammar import decompose
+from hone.language.plan import Decomposer, Plan
+from hone.primitives.expert import goal_plan
 from hone.rewards.base import WitnessedTrajectory
 from hone.rewards.detectors import DetectorConfig
 from hone.rewards.judge import Judge, build_judge
@@ -32,11 +35,16 @@ from hone.rewards.summary import summarise
 from hone.rewards.weights import Weighting, carried_over, milestone_weights, updated_competence
 from hone.types import Task
 
+NOTHING_EARLIER: Mapping[Task, Sequence[str]] = MappingProxyType({})
+
 
 @dataclass(frozen=True)
 class SynthesisConfig:
     """How rewards are written from language."""
 
+    planner: Literal["grammar", "goal"] = "grammar"
+    """Who finds the sub-goals: a grammar that reads the instruction, or the simulator's own goal (an oracle, as a
+    control)."""
     weights: Weighting = "adaptive"
     """`adaptive` as in the paper; `uniform` and `fixed` (the program's own) are controls."""
     alpha: float = 0.9
@@ -91,10 +99,16 @@ class AdaptiveReward(Protocol):
     """A reward that needs the facts of every look, and changes from round to round."""
 
     programs: dict[Task, RewardProgram]
+    planner: Decomposer
 
     def judge_all(self, trajectories: Sequence[WitnessedTrajectory]) -> list[Verdict]: ...
 
-    def update(self, trajectories: Sequence[WitnessedTrajectory], verdicts: Sequence[Verdict]) -> list[Revision]: ...
+    def update(
+        self,
+        trajectories: Sequence[WitnessedTrajectory],
+        verdicts: Sequence[Verdict],
+        earlier: Mapping[Task, Sequence[str]] = NOTHING_EARLIER,
+    ) -> list[Revision]: ...
 
     def remember_successes(self, task: Task, episodes: Sequence[Sequence[Facts]]) -> None: ...
 
@@ -109,9 +123,9 @@ class SynthesizedReward:
     def __init__(
         self, config: SynthesisConfig | None = None, planner: Decomposer | None = None, judge: Judge | None = None
     ) -> None:
-        """`planner`: who reads the instructions, the grammar if nobody is named. `judge`: in place of the config's."""
+        """`planner`, `judge`: in place of the config's."""
         self.config = config or SynthesisConfig()
-        self._planner = planner or _grammar
+        self.planner: Decomposer = planner or {"grammar": decompose, "goal": oracle}[self.config.planner]
         self._judge = judge or build_judge(
             self.config.judge, self.config.model, self.config.base_url, self.config.transcript
         )
@@ -120,6 +134,11 @@ class SynthesizedReward:
         self.programs: dict[Task, RewardProgram] = {}
         self._competence: dict[Task, Weights] = {}
         self._known_good: dict[Task, tuple[tuple[Facts, ...], ...]] = {}
+
+    @property
+    def calls(self) -> int:
+        """Requests that the judge has sent to a language model; rules send none."""
+        return getattr(self._judge, "calls", 0)
 
     def __call__(self, trajectories: Sequence[WitnessedTrajectory]) -> Float32[np.ndarray, " N"]:
         return np.array([verdict.reward for verdict in self.judge_all(trajectories)], np.float32)
@@ -139,9 +158,14 @@ class SynthesizedReward:
             verdicts.append(Verdict(float(collected[-1]), scored, collected))
         return verdicts
 
-    def update(self, trajectories: Sequence[WitnessedTrajectory], verdicts: Sequence[Verdict]) -> list[Revision]:
+    def update(
+        self,
+        trajectories: Sequence[WitnessedTrajectory],
+        verdicts: Sequence[Verdict],
+        earlier: Mapping[Task, Sequence[str]] = NOTHING_EARLIER,
+    ) -> list[Revision]:
         """After a round and what `judge_all` said of it: new weights, and the rewrites that the judge proposed, those
-        refused included."""
+        refused included. The judge is also told the attempts of `earlier` rounds in words."""
         revisions: list[Revision] = []
         self._rounds += 1
         for task in sorted({trajectory.request.task for trajectory in trajectories}):
@@ -150,7 +174,7 @@ class SynthesizedReward:
             self._competence[task] = updated_competence(self._competence[task], scored, self.config.alpha)
             if self._judge is not None and self._rounds % self.config.judge_every == 0:
                 facts = [trajectories[row].facts for row in rows]
-                revisions += self._review(task, facts, scored)
+                revisions += self._review(task, facts, scored, earlier.get(task, ()))
         return revisions
 
     def remember_successes(self, task: Task, episodes: Sequence[Sequence[Facts]]) -> None:
@@ -160,7 +184,7 @@ class SynthesizedReward:
     def program(self, task: Task, facts: Facts) -> RewardProgram:
         """The task's program; made from the plan on first use. `Refusal` where the planner cannot read the task."""
         if task not in self.programs:
-            self.programs[task] = from_plan(self._planner(task.instruction, facts), facts)
+            self.programs[task] = from_plan(self.planner(task.instruction, facts), facts)
             self._competence[task] = np.zeros(len(self.programs[task]))
         return self.programs[task]
 
@@ -185,11 +209,13 @@ class SynthesizedReward:
                 raise HoneError(f"the checkpoint's program of '{task.name}' does not fit its weights; start anew.")
             self.programs[task], self._competence[task] = program, np.array(kept["competence"], np.float64)
 
-    def _review(self, task: Task, facts: Sequence[tuple[Facts, ...]], scored: Sequence[Scored]) -> list[Revision]:
+    def _review(
+        self, task: Task, facts: Sequence[tuple[Facts, ...]], scored: Sequence[Scored], earlier: Sequence[str]
+    ) -> list[Revision]:
         assert self._judge is not None
         program, competence = self.programs[task], self._competence[task]
         good = self._known_good.get(task, ())
-        summary = summarise(program, facts, scored, self.weights(task), good)
+        summary = summarise(program, facts, scored, self.weights(task), good, earlier)
         claimed = [episode for episode, one in zip(facts, scored, strict=True) if one.succeeded]
         failed = [episode for episode, one in zip(facts, scored, strict=True) if not one.succeeded]
         evidence = Evidence(facts[0][0], (*good, *claimed), tuple(failed))
@@ -202,7 +228,6 @@ class SynthesizedReward:
         return [revision]
 
 
-def _grammar(instruction: str, facts: Facts) -> Any:
-    from hone.language.grammar import decompose
-
-    return decompose(instruction, facts)
+def oracle(instruction: str, facts: Facts) -> Plan:
+    """The simulator's own goal as the plan, whatever the instruction says."""
+    return replace(goal_plan(facts), instruction=instruction)

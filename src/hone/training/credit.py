@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hone.policies.base import Candidate
-from hone.rewards import AdaptiveReward, Verdict
+from hone.policies.learned import LearnedPolicy
+from hone.rewards import AdaptiveReward, ProgressReward, Verdict
 from hone.training.advantages import (
     GroupStats,
     group_relative_advantages,
@@ -21,6 +22,7 @@ from hone.training.advantages import (
 )
 from hone.training.decisions import DecisionBatch
 from hone.training.rollout import Trajectory, join_inputs
+from hone.types import Observation
 
 CreditKind = Literal["milestones", "episode"]
 SOFTENING = 0.1
@@ -29,20 +31,32 @@ SOFTENING = 0.1
 
 @dataclass(frozen=True)
 class Judged:
-    """What `N` episodes were worth, and whether the reward takes each for a success. `verdicts` tell how it came to
-    that, where a reward has more to say than a number."""
+    """What `N` episodes were worth, and whether the reward takes each for a success. `partial`: rewards are a matter of
+    degree. `verdicts` tell how it came to that, where a reward has more to say than a number."""
 
     rewards: Float[Tensor, " N"]
     succeeded: tuple[bool, ...]
     verdicts: tuple[Verdict, ...] = ()
+    partial: bool = False
 
 
 def judged(reward: Any, trajectories: Sequence[Trajectory]) -> Judged:
-    """A synthesized reward is not shown the simulator's success; with the plain one, success is the reward."""
+    """Neither a synthesized reward nor a critic is asked about the simulator's success; with the plain reward, success
+    is the reward."""
     if isinstance(reward, AdaptiveReward):
         verdicts = tuple(reward.judge_all(trajectories))
-        return Judged(torch.tensor([v.reward for v in verdicts]), tuple(v.succeeded for v in verdicts), verdicts)
+        return Judged(torch.tensor([v.reward for v in verdicts]), tuple(v.succeeded for v in verdicts), verdicts, True)
+    if isinstance(reward, ProgressReward):
+        worth, claimed = zip(*reward.judge_all(trajectories), strict=True)
+        return Judged(torch.tensor(worth), claimed, partial=True)
     return Judged(torch.from_numpy(reward(trajectories)), tuple(t.success for t in trajectories))
+
+
+@torch.no_grad()
+def encoded(policy: LearnedPolicy, trajectory: Trajectory) -> Trajectory:
+    """With features in place of observations: pictures that only the reward had to see need not be encoded again."""
+    assert isinstance(trajectory.inputs, Observation)
+    return replace(trajectory, inputs=policy.encode(trajectory.inputs))
 
 
 def decision_batch(
@@ -57,7 +71,7 @@ def decision_batch(
     groups = torch.tensor([t.request.group for t in trajectories])
     counts = torch.tensor([t.decisions for t in trajectories])
     episodes = torch.repeat_interleave(torch.arange(len(trajectories)), counts)
-    softening = SOFTENING if judged.verdicts else 1e-6
+    softening = SOFTENING if judged.partial else 1e-6
     advantages, alive, stats = group_relative_advantages(judged.rewards, groups, eps=softening)
     per_decision, weights = spread_over_decisions(advantages, alive, episodes)
     if judged.verdicts and credit == "milestones":

@@ -10,7 +10,7 @@ stage leaves a file in the run folder, so a run that is stopped at any moment go
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -32,25 +32,35 @@ from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.exploration.benefit import Benefit
 from hone.exploration.distillation import LESSONS, DistillationConfig, LessonBook, distill, lessons
 from hone.exploration.guidance import GuidanceConfig, build_guidance, mark_hinted
-from hone.memory.deltas import add_to, weighted_mean, weights_of
+from hone.memory import EpisodeMemory
+from hone.memory.deltas import weights_of
 from hone.memory.experience import Memory
 from hone.memory.retrieval import Retrieval
 from hone.policies import load_policy
 from hone.policies.learned import LearnedPolicy
 from hone.policies.small import SmallPolicyConfig
 from hone.primitives.expert import Manner
-from hone.rewards import AdaptiveReward, SynthesisConfig, build_reward
+from hone.rewards import (
+    AdaptiveReward,
+    CriticRewardConfig,
+    ProgressReward,
+    RewardFn,
+    SynthesisConfig,
+    build_reward,
+)
 from hone.rewards.audit import Audit, AuditRow
 from hone.rewards.claims import Claims
 from hone.seeding import derive_seed, torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.checkpoint import load_latest, save_checkpoint
-from hone.training.credit import CreditKind, Judged, decision_batch, judged
+from hone.training.credit import CreditKind, decision_batch, encoded, judged
 from hone.training.curriculum import Curriculum, CurriculumKind
 from hone.training.grpo import GRPO, GRPOConfig
 from hone.training.proof import TALLY, Proof
-from hone.training.rollout import EpisodeRequest, Trajectory
+from hone.training.records import attempts, audit_rows, calls_of
+from hone.training.rollout import EpisodeRequest
 from hone.training.starting_policy import cloned_policy
+from hone.training.warm_start import remember, warm_start
 from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
 
@@ -89,9 +99,12 @@ class ImproveConfig:
     curriculum: CurriculumKind = "failures"
     """Which tasks get more groups: those that fail, those that succeed half the time, or none."""
     reward: str = "success"
-    """What an episode is worth: `success`, or `synthesized` from the instruction; see `hone.rewards`."""
+    """What an episode is worth: `success`, `synthesized` from the instruction, or what a `critic` sees in pictures; see
+    `hone.rewards`."""
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     """Of the synthesized reward."""
+    critic: CriticRewardConfig = field(default_factory=CriticRewardConfig)
+    """Of the critic's reward."""
     credit: CreditKind = "milestones"
     """Which decisions answer for a synthesized reward: those before a milestone for that milestone, or all for all."""
     guidance: GuidanceConfig = field(default_factory=GuidanceConfig)
@@ -133,6 +146,8 @@ class ImproveConfig:
                 raise HoneError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.group_size < 2:
             raise HoneError("group_size is 1, but a group-relative advantage needs at least 2 episodes per group.")
+        if self.guidance.hinter == "llm" and self.workers:
+            raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
         if not self.exploration >= self.final_exploration > 0:
             raise HoneError(
                 f"exploration {self.exploration} must not be below final_exploration {self.final_exploration} > 0."
@@ -153,6 +168,7 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     """Run the whole job in `config.output`, or what is left of it, and return the content of `summary.json`."""
     tasks = config.chosen_tasks  # bad names are refused here, before anything is written
     asset_pack(config.env.assets)
+    reward = build_reward(config.reward, config.synthesis, config.critic)
     run = RunFolder(config.output)
     open_run(run, asdict(config))
     if run.summary.exists():  # the run is finished
@@ -173,6 +189,8 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
             f"guidance needs a policy that keeps hints apart, and this '{policy.name}' policy does not; clone one with "
             "--network.follows-hints --clone.hinted 0.5 --clone.drills 0.5."
         )
+    if isinstance(reward, ProgressReward):
+        reward.check(policy.spec)
     official = Setup(tasks, "official", tuple(range(config.final_placements)), seed=config.seed)
     proof = Proof(run, config.env, config.workers, config.slots, progress)
     before = proof.evaluate(run.evaluation_before, policy, official, "before")
@@ -180,7 +198,7 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     clock.save()
 
     base = weights_of(policy)
-    policy, counts = _train(config, run, policy, tasks, clock, progress)
+    policy, counts = _train(config, run, policy, tasks, reward, clock, progress)
     if config.memory is not None:
         remember(Memory.open(config.memory), run, policy, base, tasks)
 
@@ -235,6 +253,7 @@ def _train(
     run: RunFolder,
     policy: LearnedPolicy,
     tasks: tuple[Task, ...],
+    reward: RewardFn[Any],
     clock: RunClock,
     progress: Progress,
 ) -> tuple[LearnedPolicy, dict[str, Any]]:
@@ -246,7 +265,6 @@ def _train(
     grpo = GRPO(policy, config.grpo)
     counts: dict[str, Any] = {"rollouts": 0, "faults": 0, **asdict(Cost())}
     curriculum = Curriculum(tasks, config.curriculum)
-    reward = build_reward(config.reward, config.synthesis)
     synthesized = reward if isinstance(reward, AdaptiveReward) else None
     guidance = build_guidance(config.guidance, policy.chunk_length)
     book = LessonBook(config.distillation.remembered)
@@ -265,7 +283,9 @@ def _train(
     if first == config.iterations:
         return policy, counts
 
-    env = replace(config.env.seen_by(policy.spec), physics="fast", step_cap=config.train_step_cap)
+    seen = isinstance(reward, ProgressReward)  # which must not learn of success from an episode's end
+    env = config.env.seen_by(policy.spec)
+    env = replace(env, physics="fast", step_cap=config.train_step_cap, stop_at_success=not seen)
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with (
         RolloutPool(env, policy, config.workers, config.slots) as pool,
@@ -273,6 +293,7 @@ def _train(
         progress.stage("improving (GRPO)", config.iterations, first) as step,
     ):
         audit = Audit(rows=map(AuditRow.from_json, read_rows(run.audit)))
+        episodes = EpisodeMemory(run.attempts)
 
         def log_evaluation(iteration: int) -> None:
             so_far = {"iteration": iteration, "rollouts": counts["rollouts"], "minutes": clock.minutes()}
@@ -284,21 +305,23 @@ def _train(
                 warm_start(memories, policy, tasks, config.retrieval, torch_generator(config.seed, "retrieval"))
             log_evaluation(0)
         for iteration in range(first + 1, config.iterations + 1):
-            started = time.monotonic()
+            started, asked = time.monotonic(), calls_of(reward, guidance and guidance.hinter)
             policy.exploration = curriculum.widening * config.exploration_at(iteration - 1)
             requests = training_requests(config, curriculum.groups(config.groups), iteration)
             if guidance is not None:
                 requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))
             trajectories = pool.collect(
                 requests,
-                keep="observations" if config.train_encoder else "features",
-                witness=None if synthesized is None else Claims(synthesized.programs),
-                guidance=guidance,
+                keep="observations" if config.train_encoder or seen else "features",
+                witness=None if synthesized is None else Claims(synthesized.programs, synthesized.planner),
+                guidance=None if guidance is None else guidance.recalling(episodes, tasks),
             )
             valid = [t for t in trajectories if t.status != "error"]
             if not valid:
                 raise HoneError(f"every episode of update {iteration} was a fault ({trajectories[0].fault}).")
             outcome = judged(reward, valid)
+            if seen and not config.train_encoder:
+                valid = [encoded(policy, t) for t in valid]
             batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
             if guidance is not None:
@@ -313,19 +336,22 @@ def _train(
                 (t.request.task, done) for t, done in zip(valid, outcome.succeeded, strict=True) if not t.request.hinted
             ]
             curriculum.update(unaided, float(np.mean(outcome.succeeded)))
-            if synthesized is not None:
+            tried = attempts(run.path.name, iteration, valid, outcome, synthesized.programs if synthesized else {})
+            if config.reward != "success":
                 rows = audit_rows(iteration, valid, outcome)
                 audit.add(rows)
                 run_log.audit([row.to_json() for row in rows])
-                for revision in synthesized.update(valid, outcome.verdicts):
+            if synthesized is not None:
+                for revision in synthesized.update(valid, outcome.verdicts, episodes.told(tasks)):
                     run_log.revision({"iteration": iteration, **revision.to_json()})
+            episodes.add(tried)
 
             counts = {
                 "rollouts": counts["rollouts"] + len(valid),
                 "faults": counts["faults"] + len(trajectories) - len(valid),
                 "env_steps": counts["env_steps"] + sum(t.steps for t in valid),
                 "decoder_evaluations": counts["decoder_evaluations"] + sum(t.decisions for t in valid),
-                "judge_calls": 0,
+                "judge_calls": counts["judge_calls"] + calls_of(reward, guidance and guidance.hinter) - asked,
                 "core_seconds": counts["core_seconds"] + (time.monotonic() - started) * max(config.workers, 1),
             }
             success = float(np.mean([t.success for t in valid]))  # for the log alone
@@ -362,6 +388,8 @@ def _train(
                     "reward": None if synthesized is None else synthesized.state_dict(),
                 },
             )
+            if guidance is not None and guidance.given_up:
+                guidance = None
             clock.save()
             step(1, f"sampled success {success:.0%}")
     return policy, counts
@@ -377,34 +405,6 @@ def training_requests(config: ImproveConfig, group_tasks: Sequence[Task], iterat
             seed = derive_seed(config.seed, "episode", iteration, group, member)
             requests.append(EpisodeRequest(len(requests), task, placement, seed, group))
     return requests
-
-
-def warm_start(
-    memory: Memory, policy: LearnedPolicy, tasks: Sequence[Task], retrieval: Retrieval, generator: torch.Generator
-) -> None:
-    """Add to the policy the mean of what memory has for each of the tasks (Agentic-VLA, eqs. 8-9, for several)."""
-    recalls = [memory.recall(policy, task.instruction, retrieval, generator) for task in tasks]
-    found = [recall.delta for recall in recalls if recall is not None]
-    if found:
-        add_to(policy, weighted_mean(found, [1.0 / len(found)] * len(found)))
-
-
-def remember(
-    memory: Memory, run: RunFolder, policy: LearnedPolicy, base: Mapping[str, torch.Tensor], tasks: Sequence[Task]
-) -> None:
-    """Keep what practice added to the starting policy, for each task with its success on validation placements."""
-    last = read_rows(run.evaluations)[-1]
-    for task in tasks:
-        success = last["per_task"][task.name]["success_rate"]
-        memory.remember(policy, base, task, success=success, iterations=last["iteration"])
-
-
-def audit_rows(iteration: int, trajectories: Sequence[Trajectory], outcome: Judged) -> list[AuditRow]:
-    """What the reward said of each episode beside what was true."""
-    return [
-        AuditRow(iteration, t.request.task.name, float(worth), claimed, t.success)
-        for t, worth, claimed in zip(trajectories, outcome.rewards, outcome.succeeded, strict=True)
-    ]
 
 
 def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: LiberoConfig) -> dict[str, Any]:

@@ -8,24 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import unknown_name
 from hone.evaluation.progress import SILENT, Progress
+from hone.evaluation.results import EvaluationResult, paired_difference
 from hone.evaluation.run_folder import RunFolder, open_run, read_rows
 from hone.evaluation.runner import Setup
 from hone.exploration.guidance import GuidanceConfig
+from hone.policies.learned import LearnedPolicy
+from hone.policies.pretrained import WEIGHTS_NAME
 from hone.policies.small import SmallPolicyConfig
 from hone.rewards import SynthesisConfig
 from hone.rewards.detectors import DetectorConfig
 from hone.training.behavior_cloning import BehaviorCloningConfig
+from hone.training.expert_control import Asked, cloned_within
 from hone.training.improve import ImproveConfig, improve, starting_policy
 from hone.training.proof import Proof
 
 CLONED = "cloned"
 """The policy every other arm starts from."""
+EXPERT = "expert"
+"""A control: no practice, but demonstrations of the very tasks for as many control steps as `grpo_binary` took."""
 PROGRESS = {"reward": "synthesized", "synthesis": SynthesisConfig(weights="fixed"), "credit": "episode"}
 CREDIT = {**PROGRESS, "credit": "milestones"}
 ADAPTIVE = {**CREDIT, "synthesis": SynthesisConfig(weights="adaptive", judge="rules")}
@@ -38,6 +45,7 @@ ARMS: dict[str, Mapping[str, Any]] = {
     "adaptive": ADAPTIVE,
     "guided": GUIDED,
     "agentic": AGENTIC,
+    "oracle_subgoals": {**CREDIT, "synthesis": SynthesisConfig(weights="fixed", planner="goal")},
     "uniform_weights": {**CREDIT, "synthesis": SynthesisConfig(weights="uniform")},
     "random_hints": {**ADAPTIVE, "guidance": GuidanceConfig(hinter="random")},
     "wrong_detector": {**CREDIT, "synthesis": SynthesisConfig(weights="fixed", detector=DetectorConfig(kind="wrong"))},
@@ -93,22 +101,33 @@ def run_arm(row: Row, arm: str, seed: int, folder: Path, progress: Progress = SI
     """Run one arm in `folder`, or what is left of it, and return its line of the table.
 
     `folder/start-SEED` holds the starting policy, `folder/ARM-SEED` the run. "cloned" is that policy before any
-    practice: the evaluation that every arm of this seed begins with.
+    practice; it is measured once, and that is the evaluation that every arm of this seed begins with. "expert" has no
+    practice and begins anew, from as many control steps of demonstrations as "grpo_binary" practised for.
     """
-    if arm not in ARMS and arm != CLONED:
-        raise unknown_name("arm", arm, (CLONED, *ARMS))
+    if arm not in (CLONED, EXPERT, *ARMS):
+        raise unknown_name("arm", arm, (CLONED, EXPERT, *ARMS))
     config = replace(row.practice, suite=row.suite, tasks=row.tasks, seed=seed)
     demonstrated = config.chosen_tasks if row.demonstrated is None else suite_tasks(row.demonstrated)
     start = folder / f"start-{seed}"
     policy = starting_policy(config, start, demonstrated, progress)
-    config = replace(config, policy=start, output=folder / f"{arm}-{seed}", **ARMS.get(arm, {}))
+    config = replace(config, policy=start, output=folder / f"{CLONED}-{seed}")
+    before = measured_start(config, policy, progress)
     if arm == CLONED:
-        setup = Setup(config.chosen_tasks, "official", tuple(range(config.final_placements)), seed=seed)
-        run = RunFolder(config.output)
-        open_run(run, asdict(config))
-        proof = Proof(run, config.env, config.workers, config.slots, progress)
-        result = proof.evaluate(run.evaluation_before, policy, setup, "before")
-        return {**_line(row, arm, seed, result.summary()), "rollouts": 0, "rollouts_until": dict.fromkeys(UNTIL)}
+        return {**_line(row, arm, seed, before.summary()), "rollouts": 0, "rollouts_until": dict.fromkeys(UNTIL)}
+    if arm == EXPERT:
+        practised = run_arm(row, "grpo_binary", seed, folder, progress)
+        config = replace(config, output=folder / f"{EXPERT}-{seed}")
+        after, asked = ask_the_expert(config, practised["env_steps"], progress)
+        return {
+            **_line(row, arm, seed, after.summary()),
+            "control": "the expert demonstrated the tasks that are measured",
+            "gain": asdict(paired_difference(before, after, seed)),
+            "rollouts": asked.demonstrations,
+            "rollouts_until": dict.fromkeys(UNTIL),
+            "env_steps": asked.env_steps,
+        }
+    config = replace(config, output=folder / f"{arm}-{seed}", **ARMS[arm])
+    take_over(before, config, f"{CLONED}-{seed}")
     summary = improve(config, progress)
     curve = read_rows(RunFolder(config.output).evaluations)
     reached = {
@@ -125,6 +144,56 @@ def run_arm(row: Row, arm: str, seed: int, folder: Path, progress: Progress = SI
         "env_steps": summary["env_steps"],
         "faults": summary["faults"],
     }
+
+
+def measured_start(config: ImproveConfig, policy: LearnedPolicy, progress: Progress) -> EvaluationResult:
+    """The starting policy on the official states, from `config.output` if it was measured there before.
+
+    `HoneError` where that was another policy, or measured with other settings.
+    """
+    run = RunFolder(config.output)
+    assert config.policy is not None
+    weights = sha256((config.policy / WEIGHTS_NAME).read_bytes()).hexdigest()
+    open_run(run, {**asdict(config), "weights": weights})
+    proof = Proof(run, config.env, config.workers, config.slots, progress)
+    return proof.evaluate(run.evaluation_before, policy, official(config), "before")
+
+
+def ask_the_expert(config: ImproveConfig, budget: int, progress: Progress) -> tuple[EvaluationResult, Asked]:
+    """What cloning alone comes to on the official states, from demonstrations for `budget` control steps."""
+    run = RunFolder(config.output)
+    open_run(run, {**asdict(config), "budget": budget})
+    policy, asked = cloned_within(
+        run.path / "policy",
+        config.chosen_tasks,
+        budget,
+        manner=config.manner,
+        network=config.network,
+        cloning=config.clone,
+        env=config.env,
+        slots=config.slots,
+        seed=config.seed,
+        progress=progress,
+    )
+    proof = Proof(run, config.env, config.workers, config.slots, progress)
+    return proof.evaluate(run.evaluation_after, policy, official(config), "after"), asked
+
+
+def official(config: ImproveConfig) -> Setup:
+    """The evaluation that every arm is measured by."""
+    return Setup(config.chosen_tasks, "official", tuple(range(config.final_placements)), seed=config.seed)
+
+
+def take_over(before: EvaluationResult, config: ImproveConfig, measured_in: str) -> None:
+    """Give a run the evaluation of its starting policy, stamped with where it was measured.
+
+    Its commit and its cost stay those of the measurement. A run under another protocol notices when it compares.
+    """
+    run = RunFolder(config.output)
+    open_run(run, asdict(config))
+    if not run.evaluation_before.exists():
+        stamp = f"{before.policy} (measured once for all arms, in {measured_in})"
+        replace(before, policy=stamp).save(run.evaluation_before)
 
 
 def _line(row: Row, arm: str, seed: int, tally: Mapping[str, Any]) -> dict[str, Any]:
