@@ -20,8 +20,8 @@ from rows import append_row, finished
 
 SEEDS = (70, 71, 72)
 MATRIX: dict[str, tuple[str, ...]] = {
-    "no_demonstrations": ("cloned", "guided", "grpo_binary", "random_hints", "credit"),
-    "one_shot": ("cloned", "grpo_binary", "agentic", "credit", "progress", "adaptive", "guided"),
+    "no_demonstrations": ("cloned", "guided", "hints_alone", "random_hints", "grpo_binary", "credit"),
+    "one_shot": ("cloned", "grpo_binary", "agentic", "guided", "hints_alone", "credit", "adaptive"),
 }
 
 

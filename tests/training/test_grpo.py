@@ -255,10 +255,19 @@ def test_training_the_encoder_counts_its_version_up():
     assert not torch.equal(policy.encoder.weight, torch.eye(8))
 
 
+def test_no_epochs_change_nothing():
+    policy = LinearGaussianPolicy()
+    before = {name: tensor.clone() for name, tensor in policy.state_dict().items()}
+    metrics = GRPO(policy, GRPOConfig(epochs=0)).update(gaussian_batch(policy, 16, stored=False), generator())
+    assert metrics["epochs"] == 0.0
+    for name, tensor in policy.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], atol=0, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epochs": 0}, "epochs is 0; it must be positive"),
+        ({"epochs": -1}, "epochs is -1; it must not be negative"),
         ({"clip_low": 1.5}, "clip_low must be in"),
         ({"kl_band": 0.5}, "kl_band is 0.5; it must be greater than 1"),
         ({"learning_rate": 1.0}, "outside"),

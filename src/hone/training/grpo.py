@@ -52,7 +52,8 @@ class GRPOConfig:
     """How one batch of decisions changes the policy. The defaults were chosen on LIBERO-Object; see LOG.md."""
 
     epochs: int = 4
-    """Passes over the batch. The clip stops decisions that have moved enough, so extra passes are safe and cheap."""
+    """Passes over the batch. The clip stops decisions that have moved enough, so extra passes are safe and cheap.
+    0: no policy gradient at all (a control)."""
     minibatches: int = 1
     """Optimizer steps per epoch. 1: the whole batch per step."""
     micro_batch: int = 1024
@@ -85,7 +86,6 @@ class GRPOConfig:
 
     def __post_init__(self) -> None:
         positive = {
-            "epochs": self.epochs,
             "minibatches": self.minibatches,
             "micro_batch": self.micro_batch,
             "target_kl": self.target_kl,
@@ -104,6 +104,8 @@ class GRPOConfig:
         for name, value in above_one.items():
             if not value > 1:
                 raise HoneError(f"GRPO {name} is {value}; it must be greater than 1.")
+        if self.epochs < 0:
+            raise HoneError(f"GRPO epochs is {self.epochs}; it must not be negative.")
         if not (0 < self.clip_low < 1 and self.clip_high > 0):
             raise HoneError(
                 f"GRPO clip range is (1 - {self.clip_low}, 1 + {self.clip_high}); "
@@ -160,7 +162,7 @@ class GRPO:
             "live_decisions": float(len(live)),
             "learning_rate": self.learning_rate,
         }
-        if len(live) == 0:  # every group dead: nothing to learn, and no KL to steer by
+        if len(live) == 0 or config.epochs == 0:  # every group dead: nothing to learn, and no KL to steer by
             return {**metrics, **_NOTHING_LEARNED}
         # Weights of one optimizer step sum to one on average, however the batch is split.
         scale = config.minibatches / batch.weights.sum()

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from hone.data.demonstrations import PLACEMENTS as TRAINING_SEEDS
 from hone.envs.libero.assets import asset_pack

@@ -26,6 +26,7 @@ from hone.rewards import SynthesisConfig
 from hone.rewards.detectors import DetectorConfig
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.expert_control import Asked, cloned_within
+from hone.training.grpo import GRPOConfig
 from hone.training.improve import ImproveConfig, improve, starting_policy
 from hone.training.proof import Proof
 
@@ -45,6 +46,7 @@ ARMS: dict[str, Mapping[str, Any]] = {
     "adaptive": ADAPTIVE,
     "guided": GUIDED,
     "agentic": AGENTIC,
+    "hints_alone": {**GUIDED, "grpo": GRPOConfig(epochs=0)},
     "oracle_subgoals": {**CREDIT, "synthesis": SynthesisConfig(weights="fixed", planner="goal")},
     "uniform_weights": {**CREDIT, "synthesis": SynthesisConfig(weights="uniform")},
     "random_hints": {**ADAPTIVE, "guidance": GuidanceConfig(hinter="random")},
@@ -79,11 +81,11 @@ PRACTICE = ImproveConfig(
     network=SmallPolicyConfig(inputs="state", follows_hints=True),
     clone=BehaviorCloningConfig(steps=1500, hinted=0.5, drills=0.5),
     groups=20,
-    iterations=16,
+    iterations=10,
     train_step_cap=280,
     evaluate_every=2,
     curve_placements=10,
-    probe_placements=10,
+    probe_placements=2,
 )
 """The privileged state policy, whose rollouts cost no pictures."""
 ROWS: dict[str, Row] = {
