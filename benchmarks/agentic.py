@@ -5,18 +5,22 @@ table, arm and seed leaves a line in results/agentic.jsonl; what has one is skip
 
     python benchmarks/agentic.py
     python benchmarks/agentic.py --rows one_shot --seeds 70
+    python benchmarks/agentic.py --table
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 
 from hone.cli.progress import TerminalProgress
+from hone.evaluation.run_folder import read_rows
 from hone.training.ladder import ROWS, run_arm
-from rows import append_row, finished
+from rows import RESULTS, append_row, finished
 
 SEEDS = (70, 71, 72)
 MATRIX: dict[str, tuple[str, ...]] = {
@@ -35,15 +39,40 @@ class Config:
     """Seeds, in this order: every arm of one before the next."""
     output: Path = Path("runs") / "benchmark-agentic"
     """Folder of the runs."""
+    table: bool = False
+    """Print the table of what is there and run nothing."""
 
 
 def main(config: Config) -> None:
+    if config.table:
+        print_table(read_rows(RESULTS / "agentic.jsonl"))
+        return
     for seed in config.seeds:
         for name in config.rows:
             for arm in config.arms or MATRIX[name]:
                 if not finished("agentic", row=name, arm=arm, seed=seed):
                     line = run_arm(ROWS[name], arm, seed, config.output / name, TerminalProgress())
                     append_row("agentic", {**line, "command": f"python benchmarks/agentic.py --seeds {seed}"})
+
+
+def print_table(lines: Sequence[Mapping[str, Any]]) -> None:
+    """One line per row and arm, its seeds side by side; a seed that never reached a rate has a dash."""
+    print("| row | arm | seeds | success, % | worst task, % | rollouts | rollouts to 80 % |")
+    print("|---|---|---|---|---|---|---|")
+    for name in MATRIX:
+        found = [line for line in lines if line["row"] == name]
+        for arm in dict.fromkeys([*MATRIX[name], *(line["arm"] for line in found)]):
+            of_arm = sorted((line for line in found if line["arm"] == arm), key=lambda line: line["seed"])
+            if not of_arm:
+                continue
+            cells = [
+                [str(line["seed"]) for line in of_arm],
+                [f"{line['success_rate']:.1%} [{line['low']:.1%}, {line['high']:.1%}]" for line in of_arm],
+                [f"{line['worst_task']:.0%}" for line in of_arm],
+                [f"{line['rollouts']:,}" for line in of_arm],
+                [str(line["rollouts_until"]["80"] or "-") for line in of_arm],
+            ]
+            print(f"| {name} | {arm} | " + " | ".join(", ".join(cell).replace("%", "") for cell in cells) + " |")
 
 
 if __name__ == "__main__":
