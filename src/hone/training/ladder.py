@@ -92,7 +92,7 @@ ROWS: dict[str, Row] = {
     row.name: row
     for row in (
         Row("one_shot", "libero_spatial", practice=PRACTICE),
-        Row("one_shot_quick", "libero_spatial", (1, 6, 8), practice=replace(PRACTICE, groups=9, iterations=10)),
+        Row("one_shot_quick", "libero_spatial", (1, 6, 8), practice=replace(PRACTICE, groups=9, iterations=6)),
         Row("no_demonstrations", "libero_spatial", demonstrated="libero_object", practice=PRACTICE),
         Row("long", "libero_10", practice=replace(PRACTICE, demos=5, train_step_cap=520)),
     )
