@@ -26,6 +26,7 @@ from hone.evaluation.charts import (
     round_ticks,
     small_chart,
 )
+from hone.evaluation.practice_section import CAPTION, practice_content
 from hone.evaluation.results import EvaluationResult, paired_difference
 from hone.evaluation.run_folder import write_text
 from hone.evaluation.run_record import RunRecord, Video, load_run
@@ -73,7 +74,7 @@ def render(run: RunRecord) -> str:
     """The page. Sections for which the run has no data are left out."""
     style = resources.files("hone.evaluation").joinpath("report.css").read_text(encoding="utf-8")
     sections = [_curve(run), _tasks(run), _videos(run), _probes(run)]
-    sections += [_reward_audit(run), _diagnostics(run), _cost(run), _caveats(run)]
+    sections += [_practice(run), _reward_audit(run), _diagnostics(run), _cost(run), _caveats(run)]
     body = "\n".join([_header(run), *filter(None, sections), _protocol(run), _footer(run)])
     body = body.replace(" %", "\u202f%")  # a number and its percent sign stay on one line
     return (
@@ -314,6 +315,11 @@ def _probes(run: RunRecord) -> str:
         "A policy that heeds its instruction does worse.",
         _table(["Told", "0 to 100 %", "Solves the task", "95 % interval"], rows),
     )
+
+
+def _practice(run: RunRecord) -> str:
+    content = practice_content(run.attempts)
+    return _section("What was practised", CAPTION, content) if content else ""
 
 
 def _reward_audit(run: RunRecord) -> str:

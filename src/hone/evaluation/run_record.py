@@ -37,6 +37,7 @@ class RunRecord:
     after: EvaluationResult | None
     probes: dict[str, dict[str, Any]]
     audit: list[dict[str, Any]]
+    attempts: list[dict[str, Any]]
     revisions: list[dict[str, Any]]
     videos: list[Video]
 
@@ -69,6 +70,7 @@ def load_run(path: Path) -> RunRecord:
         after=_evaluation(folder.evaluation_after),
         probes=_optional(folder.probes),
         audit=read_rows(folder.audit),
+        attempts=read_rows(folder.attempts),
         revisions=read_rows(folder.revisions),
         videos=_videos(folder),
     )
