@@ -28,11 +28,12 @@ from hone.evaluation.stats import wilson_interval
 from rows import RESULTS, append_row, finished
 
 CAP = 900
+SUITES = ("libero_object", "libero_spatial", "libero_goal", "libero_10", "libero_90")
 
 
 @dataclass(frozen=True)
 class Config:
-    suites: tuple[str, ...] = ("libero_object", "libero_spatial", "libero_goal", "libero_10", "libero_90")
+    suites: tuple[str, ...] = SUITES
     policies: tuple[str, ...] = ("skills", "lmp")
     planner: str = "grammar"
     placements: int = 50
@@ -101,7 +102,8 @@ def print_table() -> None:
         "| policy, planner | suite | tasks x states | within 900 steps | within the suite's cap | held | tried again |"
     )
     print("|---|---|---|---|---|---|---|")
-    for (policy, planner, suite, assets, placements), rows in groups.items():
+    in_order = sorted(groups.items(), key=lambda item: (item[0][3] != "standin", SUITES.index(item[0][2]), item[0][0]))
+    for (policy, planner, suite, assets, placements), rows in in_order:
         again = sum(row["refinements"] for row in rows)
         cells = [f"{policy}, {planner}", f"{suite} ({assets})", f"{len(rows)} x {placements}", *rates(rows), str(again)]
         print(f"| {' | '.join(cells)} |")
