@@ -14,7 +14,7 @@ from hone.envs.libero.facts import Pose
 from hone.envs.libero.suites import task
 from hone.errors import HoneError
 from hone.primitives.execution import ATTEMPTS, choose_grasp
-from hone.primitives.expert import Expert, correlated_noise
+from hone.primitives.expert import Expert, correlated_noise, goal_plan
 from hone.types import Placement
 
 
@@ -71,6 +71,16 @@ def test_says_which_goal_it_cannot_reach():
     facts = replace(brick_and_bin(), goal=(("stack", "brick", "bin"),))
     with pytest.raises(HoneError, match=r"'stack', 'brick'.*task 'brick'"):
         Expert().act(facts)
+
+
+def test_what_something_goes_into_is_closed_afterwards():
+    facts = brick_and_bin()
+
+    def verbs(*goal: tuple[str, ...]) -> list[str]:
+        return [subgoal.verb for subgoal in goal_plan(replace(facts, goal=goal)).subgoals]
+
+    assert verbs(("close", "bin"), ("in", "brick", "bin_inside")) == ["pick", "place_in", "close"]
+    assert verbs(("close", "other"), ("in", "brick", "bin_inside")) == ["close", "pick", "place_in"]
 
 
 def test_noise_has_the_stated_scale_and_correlation():

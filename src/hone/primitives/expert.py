@@ -110,7 +110,8 @@ def goal_plan(facts: Facts) -> Plan:
             f"the scripted expert cannot do {unsupported[0]} (task '{facts.task_name}'); it knows {', '.join(ORDER)}."
         )
     subgoals: list[Subgoal] = []
-    filled = {atom[2] for atom in facts.goal if len(atom) == 3}
+    targets = {atom[2] for atom in facts.goal if len(atom) == 3}
+    filled = targets | {facts.regions[target].parent for target in targets if target in facts.regions}
     aloof = [atom for atom in facts.goal if atom[0] == "close" and atom[1] not in filled]
     for atom in sorted(facts.goal, key=lambda atom: -1 if atom in aloof else ORDER.index(atom[0])):
         if atom[0] in ("in", "on"):
