@@ -20,7 +20,14 @@ from hone.policies import (
     SmallPolicyConfig,
     load_policy,
 )
-from hone.policies.heads import DCTHeadConfig, SamplingHooks
+from hone.policies.heads import (
+    DCTHeadConfig,
+    EqMHeadConfig,
+    FlowHeadConfig,
+    HeadConfig,
+    LaplaceHeadConfig,
+    SamplingHooks,
+)
 from hone.specs import Spec, check_compatible
 from hone.types import Observation
 
@@ -58,6 +65,11 @@ def act(observation: Observation) -> np.ndarray:
     return np.tile(2 * observation.proprio[:, None, :7], (1, H, 1))
 
 
+OTHER_HEADS: dict[str, HeadConfig] = {
+    "laplace": LaplaceHeadConfig(hidden_sizes=(32,)),
+    "flow-single": FlowHeadConfig(hidden_sizes=(32,), steps=4, chain="single_step"),
+    "eqm": EqMHeadConfig(hidden_sizes=(32,), steps=4),
+}
 LEARNED = {
     "small-images": SmallPolicyConfig(image_size=SIZE, channels=16, head=DCTHeadConfig(hidden_sizes=(32,))),
     "small-state": SmallPolicyConfig(inputs="state", head=DCTHeadConfig(hidden_sizes=(32,))),
@@ -65,6 +77,7 @@ LEARNED = {
         image_size=SIZE, channels=16, follows_hints=True, head=DCTHeadConfig(hidden_sizes=(32,))
     ),
     "flow": FlowPolicyConfig(image_size=SIZE, width=32),
+    **{f"small-{name}": SmallPolicyConfig(inputs="state", head=head) for name, head in OTHER_HEADS.items()},
 }
 
 
@@ -192,7 +205,8 @@ def test_spec_is_declared(policy):
 
 def test_only_the_state_policy_is_privileged():
     privileged = {name: make_learned(name).privileged for name in LEARNED}
-    assert privileged == {"small-images": False, "small-state": True, "small-hints": False, "flow": False}
+    seeing = {"small-images", "small-hints", "flow"}
+    assert privileged == {name: name not in seeing for name in LEARNED}
     assert make_learned("small-state").spec.cameras == ()
 
 
