@@ -21,12 +21,16 @@ from hone.policies import (
     load_policy,
 )
 from hone.policies.heads import (
+    BinsHeadConfig,
     DCTHeadConfig,
+    DiscreteDiffusionHeadConfig,
     EqMHeadConfig,
+    FastHeadConfig,
     FlowHeadConfig,
     HeadConfig,
     LaplaceHeadConfig,
     SamplingHooks,
+    ScoreHeadConfig,
 )
 from hone.specs import Spec, check_compatible
 from hone.types import Observation
@@ -69,6 +73,10 @@ OTHER_HEADS: dict[str, HeadConfig] = {
     "laplace": LaplaceHeadConfig(hidden_sizes=(32,)),
     "flow-single": FlowHeadConfig(hidden_sizes=(32,), steps=4, chain="single_step"),
     "eqm": EqMHeadConfig(hidden_sizes=(32,), steps=4),
+    "score": ScoreHeadConfig(hidden_sizes=(32,), steps=2, guidance=1.5, dropout=0.5),
+    "bins": BinsHeadConfig(bins=41, width=16),
+    "fast": FastHeadConfig(scale=2.0, vocabulary=32, width=16),
+    "discrete": DiscreteDiffusionHeadConfig(bins=41, width=16, layers=1, attention_heads=2, rounds=3),
 }
 LEARNED = {
     "small-images": SmallPolicyConfig(image_size=SIZE, channels=16, head=DCTHeadConfig(hidden_sizes=(32,))),

@@ -5,17 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hone.policies import Features
+from hone.policies import Candidate, Features, LogProb
 from hone.policies.heads import (
     HEADS,
+    BinsHeadConfig,
     ChunkSpace,
     DCTHeadConfig,
+    DiscreteDiffusionHeadConfig,
     EqMHeadConfig,
+    FastHeadConfig,
     FlowHeadConfig,
     Head,
     HeadConfig,
     LaplaceHeadConfig,
+    ScoreHeadConfig,
 )
+from hone.policies.heads.base import FitsActions
+from hone.types import Observation
 
 POOLED, H, A = 4, 4, 2
 SPACE = ChunkSpace(H, A, -1.0, 1.0)
@@ -25,9 +31,13 @@ SMALL: dict[str, HeadConfig] = {
     "laplace": LaplaceHeadConfig(hidden_sizes=(64,), scale_hidden_sizes=(16,)),
     "flow": FlowHeadConfig(hidden_sizes=(128, 128)),
     "eqm": EqMHeadConfig(hidden_sizes=(128, 128)),
+    "score": ScoreHeadConfig(hidden_sizes=(128, 128), guidance=1.2),
+    "bins": BinsHeadConfig(bins=21, width=48),
+    "fast": FastHeadConfig(scale=5.0, vocabulary=48, width=48),
+    "discrete_diffusion": DiscreteDiffusionHeadConfig(bins=21, width=32, layers=1, attention_heads=2, rounds=4),
 }
 """One configuration per name in `HEADS`."""
-MULTIMODAL = ("flow", "eqm")
+MULTIMODAL = ("flow", "eqm", "score", "bins", "fast", "discrete_diffusion")
 """Those that can tell two modes from their mean."""
 assert list(SMALL) == list(HEADS), "a head without a configuration for tests"
 
@@ -54,6 +64,9 @@ def right_turn(features: Features) -> Tensor:
 
 def fit(head: Head, *, modes: int, steps: int, learning_rate: float = 3e-3) -> None:
     """Clone `right_turn`, or with two modes its mirror image half of the time."""
+    if isinstance(head, FitsActions):
+        chunks = right_turn(make_features(100))
+        head.fit(torch.cat([chunks, -chunks]), torch.ones(200, H, dtype=torch.bool))
     generator = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(head.parameters(), learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
@@ -66,3 +79,23 @@ def fit(head: Head, *, modes: int, steps: int, learning_rate: float = 3e-3) -> N
         loss.backward()
         optimizer.step()
         schedule.step()
+
+
+class HeadPolicy(torch.nn.Module):
+    """A policy that is nothing but its head, as GRPO sees it."""
+
+    features_version = 0
+    train_encoder = False
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+
+    def encode(self, observation: Observation) -> Features:
+        raise AssertionError("the features are stored")
+
+    def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
+        return self.head.log_prob(features, candidate)
+
+    def trainable_parameters(self) -> list[torch.nn.Parameter]:
+        return [parameter for parameter in self.head.parameters() if parameter.requires_grad]

@@ -12,7 +12,7 @@ from hone.policies.heads import ChunkSpace, EqMHead, EqMHeadConfig, FlowHead, Fl
 from hone.policies.heads.chain import DRAWN, SKIPPED, STOPPED, ChainHead
 from hone.policies.heads.eqm import truncated_decay
 from hone.policies.heads.field import Field
-from hone.policies.heads.flow import beta_times
+from hone.policies.heads.flow import Chain, beta_times
 
 MEAN, STD = 0.3, 0.5
 NUMBER = ChunkSpace(1, 1, -100.0, 100.0)
@@ -25,6 +25,7 @@ class GaussianVelocity(Field):
         return features
 
     def forward(self, x, time, given):
+        assert time is not None
         t = time[:, None, None]
         slope = (t * STD**2 - (1 - t)) / ((1 - t) ** 2 + t**2 * STD**2)
         return MEAN + slope * (x - t * MEAN)
@@ -42,9 +43,8 @@ class Spring(Field):
         return self.stiffness * (x - MEAN)
 
 
-def flow(steps: int, space: ChunkSpace = NUMBER, exploration: float = 1e-6, **changes) -> FlowHead:
-    changes = {"chain": "flow_noise", **changes}
-    return FlowHead(GaussianVelocity(), space, steps=steps, exploration=exploration, **changes)
+def flow(steps: int, space: ChunkSpace = NUMBER, exploration: float = 1e-6, chain: Chain = "flow_noise") -> FlowHead:
+    return FlowHead(GaussianVelocity(), space, steps=steps, exploration=exploration, chain=chain)
 
 
 def descent(space: ChunkSpace = NUMBER, **changes) -> EqMHead:
@@ -165,7 +165,7 @@ def test_nesterov_is_the_papers_recursion():
         found = head.sample(make_features(1), 1, None).samples[0, 0, -1, :-1].unflatten(-1, (H, A))
     x, m = head.greedy_start, torch.zeros(H, A)
     for _ in range(6):
-        m = -head.field.stiffness * (x + 0.05 * 0.3 * m - MEAN)
+        m = -Spring.stiffness * (x + 0.05 * 0.3 * m - MEAN)
         x = x + 0.05 * m
     torch.testing.assert_close(found, x, atol=1e-6, rtol=1e-5)
 

@@ -49,18 +49,18 @@ def test_the_scale_learns_the_spread_and_leaves_the_median_alone():
         assert abs(float(head.scales(features.pooled).mean()) - 0.05) < 0.005
     # The median's gradient is that of the L1 distance alone.
     errors = torch.where(head.medians(features) > medians - 0.01, 1.0, -1.0) / (512 * H * A)
-    (expected,) = torch.autograd.grad((errors * head.medians(features)).sum(), [head.median[-1].bias])
+    (expected,) = torch.autograd.grad((errors * head.medians(features)).sum(), [head.median[-1].get_parameter("bias")])
     head.zero_grad()
     head.loss(features, medians - 0.01, mask).backward()
-    torch.testing.assert_close(head.median[-1].bias.grad, expected)
+    torch.testing.assert_close(head.median[-1].get_parameter("bias").grad, expected)
 
 
 def test_initial_scale_and_floor():
     head = LaplaceHeadConfig(initial_scale=0.3, min_scale=0.02, hidden_sizes=(8,)).build(POOLED, SPACE)
     with torch.no_grad():
-        head.raw_scale[-1].weight.zero_()
+        head.raw_scale[-1].get_parameter("weight").zero_()
         assert head.scales(torch.zeros(1, POOLED))[0, 0, 0].item() == pytest.approx(0.3, rel=1e-5)
-        head.raw_scale[-1].bias.fill_(-100)
+        head.raw_scale[-1].get_parameter("bias").fill_(-100)
         assert head.scales(torch.zeros(1, POOLED))[0, 0, 0].item() == pytest.approx(0.02)
     with pytest.raises(HoneError, match="below initial_scale"):
         LaplaceHeadConfig(initial_scale=0.01, min_scale=0.02)
