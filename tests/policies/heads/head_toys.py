@@ -17,6 +17,7 @@ from hone.policies.heads import (
     FlowHeadConfig,
     Head,
     HeadConfig,
+    HybridHeadConfig,
     LaplaceHeadConfig,
     ScoreHeadConfig,
 )
@@ -35,9 +36,10 @@ SMALL: dict[str, HeadConfig] = {
     "bins": BinsHeadConfig(bins=21, width=48),
     "fast": FastHeadConfig(scale=5.0, vocabulary=48, width=48),
     "discrete_diffusion": DiscreteDiffusionHeadConfig(bins=21, width=32, layers=1, attention_heads=2, rounds=4),
+    "hybrid": HybridHeadConfig(trunk_sizes=(64,), trunk_dim=32, bins=21, width=32, hidden_sizes=(128, 128)),
 }
 """One configuration per name in `HEADS`."""
-MULTIMODAL = ("flow", "eqm", "score", "bins", "fast", "discrete_diffusion")
+MULTIMODAL = ("flow", "eqm", "score", "bins", "fast", "discrete_diffusion", "hybrid")
 """Those that can tell two modes from their mean."""
 assert list(SMALL) == list(HEADS), "a head without a configuration for tests"
 

@@ -10,7 +10,7 @@ from hone.policies.heads import Head, SamplingHooks
 from hone.training.decisions import DecisionBatch
 from hone.training.grpo import GRPO, GRPOConfig
 
-STEPS = {"dct": 150, "laplace": 150, "flow": 400, "eqm": 400, "score": 400}
+STEPS = {"dct": 150, "laplace": 150, "flow": 400, "eqm": 400, "score": 400, "hybrid": 400}
 """To clone one mode; the token heads take 200."""
 
 
@@ -47,7 +47,7 @@ def test_two_modes_are_both_found_and_not_averaged(name):
     head = make_head(name)
     fit(head, modes=2, steps=2 * STEPS.get(name, 200))
     features = make_features(50, seed=10**6)
-    if name in ("flow", "eqm", "score"):
+    if name in ("flow", "eqm", "score", "hybrid"):
         head.exploration = 0.02
     with torch.no_grad():
         chunks = head.sample(features, 10, generators(50)).chunks

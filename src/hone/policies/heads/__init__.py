@@ -11,6 +11,7 @@ from hone.policies.heads.discrete_diffusion import DiscreteDiffusionHead, Discre
 from hone.policies.heads.eqm import EqMHead, EqMHeadConfig
 from hone.policies.heads.fast import FastHead, FastHeadConfig
 from hone.policies.heads.flow import FlowHead, FlowHeadConfig
+from hone.policies.heads.hybrid import HybridHead, HybridHeadConfig
 from hone.policies.heads.laplace import LaplaceHead, LaplaceHeadConfig
 from hone.policies.heads.score import ScoreHead, ScoreHeadConfig
 
@@ -23,6 +24,7 @@ HeadConfig = (
     | Annotated[BinsHeadConfig, subcommand("bins")]
     | Annotated[FastHeadConfig, subcommand("fast")]
     | Annotated[DiscreteDiffusionHeadConfig, subcommand("discrete_diffusion")]
+    | Annotated[HybridHeadConfig, subcommand("hybrid")]
 )
 """Any of them; on the command line `network.head:NAME`."""
 
@@ -35,6 +37,7 @@ HEADS: dict[str, type[HeadConfig]] = {
     "bins": BinsHeadConfig,
     "fast": FastHeadConfig,
     "discrete_diffusion": DiscreteDiffusionHeadConfig,
+    "hybrid": HybridHeadConfig,
 }
 
 __all__ = [
@@ -54,6 +57,8 @@ __all__ = [
     "FlowHeadConfig",
     "Head",
     "HeadConfig",
+    "HybridHead",
+    "HybridHeadConfig",
     "LaplaceHead",
     "LaplaceHeadConfig",
     "SamplingHooks",
