@@ -2,7 +2,8 @@ import numpy as np
 import torch
 
 from hone.policies import FlowPolicy, FlowPolicyConfig
-from hone.policies.flow import time_embedding, word_ids
+from hone.policies.flow import word_ids
+from hone.policies.heads.field import time_embedding
 from hone.types import Observation
 
 B, H, A, STEPS = 3, 4, 7, 5
@@ -40,16 +41,17 @@ def test_the_chain_is_a_product_of_gaussians():
     # With no velocity (a zero output layer) the chain is a random walk whose step has variance exploration^2 / S.
     policy, observation = make_policy()
     with torch.no_grad():
-        policy.head.get_submodule("action_out").get_parameter("weight").zero_()
-        policy.head.get_submodule("action_out").get_parameter("bias").zero_()
+        policy.head.get_submodule("field.action_out").get_parameter("weight").zero_()
+        policy.head.get_submodule("field.action_out").get_parameter("bias").zero_()
         policy.exploration = 0.2
         features = policy.encode(observation)
         generators = [torch.Generator().manual_seed(row) for row in range(B)]
         candidates, _ = policy.propose(features, None, 200, generators)
-    assert candidates.samples.shape == (B, 200, STEPS + 1, H, A)
-    steps = candidates.samples.diff(dim=2)
+    states = candidates.samples[..., :-1].unflatten(-1, (H, A))
+    assert states.shape == (B, 200, STEPS + 1, H, A)
+    steps = states.diff(dim=2)
     assert abs(steps.std().item() * STEPS**0.5 - 0.2) < 0.004  # 84000 draws: standard error 0.0005
-    assert abs(candidates.samples[:, :, 0].std().item() - 1) < 0.03
+    assert abs(states[:, :, 0].std().item() - 1) < 0.03
     log_prob = policy.log_prob(features, candidates.select(torch.tensor([5, 6, 7])))
     own = steps[torch.arange(B), torch.tensor([5, 6, 7])]
     reference = torch.distributions.Normal(0.0, 0.2 / STEPS**0.5).log_prob(own).sum((-2, -1))
@@ -61,7 +63,8 @@ def test_the_chain_is_a_product_of_gaussians():
 def test_the_last_state_of_the_chain_is_the_chunk():
     policy, observation = make_policy()
     candidates, _ = policy.propose(policy.encode(observation), None, 2, None)
-    torch.testing.assert_close(candidates.samples[:, :, -1].clamp(-1, 1), candidates.chunks)
+    last = candidates.samples[:, :, -1, :-1].unflatten(-1, (H, A))
+    torch.testing.assert_close(last.clamp(-1, 1), candidates.chunks)
 
 
 def test_word_ids_are_hashed_cut_and_padded():

@@ -196,7 +196,7 @@ def distill(
     share = 1.0 / torch.bincount(given.tasks)[given.tasks]
     sample = torch.randperm(len(given), generator=generator)[: config.batch_size]
     with torch.no_grad():
-        before = float(_unasked(policy, given, sample))
+        before = float(_unasked(policy, given, sample, generator))
     for step in range(config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * min(step / (0.1 * config.steps), 1 - step / config.steps)
@@ -204,35 +204,40 @@ def distill(
         drawn = torch.multinomial(share, size, replacement=True, generator=generator)
         unasked, asked, drilled = drawn.tensor_split([size // 2, 3 * size // 4])
         loss = (
-            len(unasked) * _unasked(policy, given, unasked)
-            + len(asked) * _loss(policy, given, asked, None)
-            + len(drilled) * _drilled(policy, given, drilled, words)
+            len(unasked) * _unasked(policy, given, unasked, generator)
+            + len(asked) * _loss(policy, given, asked, None, generator)
+            + len(drilled) * _drilled(policy, given, drilled, words, generator)
         ) / size
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(parameters, config.max_grad_norm)
         optimizer.step()
     with torch.no_grad():
-        after = float(_unasked(policy, given, sample))
+        after = float(_unasked(policy, given, sample, generator))
     if policy.train_encoder:
         policy.features_version += 1
     return {"distilled_decisions": float(len(given)), "distill_loss_before": before, "distill_loss": after}
 
 
-def _unasked(policy: LearnedPolicy, given: Lessons, rows: Tensor) -> Tensor:
-    return _loss(policy, given, rows, [""] * len(rows))
+def _unasked(policy: LearnedPolicy, given: Lessons, rows: Tensor, generator: torch.Generator) -> Tensor:
+    return _loss(policy, given, rows, [""] * len(rows), generator)
 
 
-def _drilled(policy: LearnedPolicy, given: Lessons, rows: Tensor, words: np.random.Generator) -> Tensor:
+def _drilled(
+    policy: LearnedPolicy, given: Lessons, rows: Tensor, words: np.random.Generator, generator: torch.Generator
+) -> Tensor:
     phrases = [random_phrase(words) for _ in rows]
     steps = given.chunks.shape[1]
     chunks = torch.from_numpy(np.array([actions_of(phrase, steps) for phrase in phrases], np.float32))
-    features = _features(policy, given.inputs, rows, phrases)
-    return policy.head.loss(features, chunks.reshape(len(rows), steps, -1), torch.ones(len(rows), steps).bool())
+    features, mask = _features(policy, given.inputs, rows, phrases), torch.ones(len(rows), steps).bool()
+    return policy.head.loss(features, chunks.reshape(len(rows), steps, -1), mask, generator)
 
 
-def _loss(policy: LearnedPolicy, given: Lessons, rows: Tensor, hints: Sequence[str] | None) -> Tensor:
-    return policy.head.loss(_features(policy, given.inputs, rows, hints), given.chunks[rows], given.executed[rows])
+def _loss(
+    policy: LearnedPolicy, given: Lessons, rows: Tensor, hints: Sequence[str] | None, generator: torch.Generator
+) -> Tensor:
+    features = _features(policy, given.inputs, rows, hints)
+    return policy.head.loss(features, given.chunks[rows], given.executed[rows], generator)
 
 
 def _features(

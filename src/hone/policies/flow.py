@@ -1,26 +1,27 @@
 """A small flow-matching transformer with the shape of SmolVLA and pi-zero, initialised at random.
 
 It keeps the contracts honest for decoders of many steps: image patches, words and the robot's state become prefix
-tokens; an action expert attends to them and transports noise into a chunk. Loading pretrained weights is another
+tokens; an action expert attends to them and is the velocity of a `FlowHead`. Loading pretrained weights is another
 file's business.
 """
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from hone.errors import HoneError
 from hone.language.encoder import words_of
-from hone.policies.base import Candidate, Candidates, Features, LogProb
-from hone.policies.heads.base import NO_HOOKS, Head, SamplingHooks, masked_mean, row_noise
+from hone.policies.base import Features
+from hone.policies.heads.base import ChunkSpace
+from hone.policies.heads.field import Field, time_embedding
+from hone.policies.heads.flow import FlowHead
 from hone.policies.inputs import PROPRIO_FEATURES, PROPRIO_FLOORS, Normalizer, proprio_features
 from hone.policies.learned import Augmentation, LearnedPolicy
 from hone.policies.observations import as_tensor, camera_images, conditioned_sentences, jittered, random_shift
@@ -115,7 +116,14 @@ class FlowPolicy(LearnedPolicy[FlowPolicyConfig]):
                 norm_first=True,
             )
             self.prefix = nn.TransformerEncoder(layer, config.prefix_layers, enable_nested_tensor=False)
-            self.head = FlowHead(config, self.spec)
+            space = ChunkSpace(config.chunk_length, self.spec.action_dim, self.spec.action_low, self.spec.action_high)
+            self.head = FlowHead(
+                ActionExpert(config, space.action_dim),
+                space,
+                steps=config.denoising_steps,
+                chain="flow_noise",
+                exploration=config.exploration,
+            )
 
     def encode(
         self,
@@ -147,26 +155,13 @@ class FlowPolicy(LearnedPolicy[FlowPolicyConfig]):
         self.normalizer.fit(proprio_features(as_tensor(observation.proprio, self.device)))
 
 
-class FlowHead(Head):
-    """Rectified flow from noise (t = 0) to the chunk (t = 1), sampled as a Gaussian chain.
+class ActionExpert(Field):
+    """A transformer over the noisy chunk, one token per action, which attends to the prefix."""
 
-    Learning: `x_t = (1 - t) eps + t a`, and the expert regresses the velocity `a - eps` (Lipman et al. 2023,
-    arXiv:2210.02747; Liu et al. 2023, arXiv:2209.03003). Sampling: with `S` steps of `dt = 1/S`,
-
-        x_{s+1} = x_s + v(x_s, s dt) dt + sigma sqrt(dt) w_s,    w_s ~ N(0, I),    sigma = `exploration`,
-
-    so a chunk's likelihood given its chain is a product of `S` Gaussians, the idea of ReinFlow (arXiv:2505.22094);
-    here sigma is fixed rather than learned. The stored sample is the chain `[S + 1, H, A]`; `log_prob` has one term
-    per step, kind "surrogate": it leaves out the first noise, which no weight touches. Greedy: zero noise everywhere.
-    """
-
-    def __init__(self, config: FlowPolicyConfig, spec: Spec) -> None:
-        super().__init__(config.exploration)
-        self.steps = config.denoising_steps
-        self.chunk_shape = (config.chunk_length, spec.action_dim)
-        self.action_low, self.action_high = spec.action_low, spec.action_high
+    def __init__(self, config: FlowPolicyConfig, action_dim: int) -> None:
+        super().__init__()
         width = config.width
-        self.action_in = nn.Linear(spec.action_dim, width)
+        self.action_in = nn.Linear(action_dim, width)
         self.position = nn.Parameter(torch.randn(config.chunk_length, width) * 0.02)
         self.time = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         layer = nn.TransformerDecoderLayer(
@@ -179,71 +174,18 @@ class FlowHead(Head):
             norm_first=True,
         )
         self.expert = nn.TransformerDecoder(layer, config.expert_layers, norm=nn.LayerNorm(width))
-        self.action_out = nn.Linear(width, spec.action_dim)
+        self.action_out = nn.Linear(width, action_dim)
 
-    def velocity(
-        self, x: Float[Tensor, "B H A"], time: Float[Tensor, " B"], tokens: Tensor, mask: Bool[Tensor, "B L"]
-    ) -> Float[Tensor, "B H A"]:
-        """The expert's velocity at chunk `x` and time in [0, 1], given the prefix."""
+    def condition(self, features: Features) -> Features:
+        return features
+
+    def forward(
+        self, x: Float[Tensor, "N H A"], time: Float[Tensor, " N"] | None, given: Features
+    ) -> Float[Tensor, "N H A"]:
+        assert time is not None, "the expert is told the time"
         embedded_time = self.time(time_embedding(time, self.position.shape[-1]))
         embedded = self.action_in(x) + self.position + embedded_time[:, None]
-        return self.action_out(self.expert(embedded, tokens, memory_key_padding_mask=~mask))
-
-    def loss(
-        self,
-        features: Features,
-        actions: Float[Tensor, "B H A"],
-        mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        if generator is None:
-            raise HoneError("flow matching draws noise and times for its loss; pass a generator.")
-        noise = torch.randn(actions.shape, generator=generator, device=generator.device).to(actions)
-        time = torch.rand(len(actions), generator=generator, device=generator.device).to(actions)
-        t = time[:, None, None]
-        velocity = self.velocity((1 - t) * noise + t * actions, time, features.tokens, features.mask)
-        return masked_mean((velocity - (actions - noise)) ** 2, mask)
-
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
-    ) -> Candidates:
-        batch = len(features)
-        noise = row_noise(generators, batch, (k, self.steps + 1, *self.chunk_shape), features.tokens.device)
-        if hooks.before:
-            noise = hooks.before(noise, features)
-        tokens, mask = features.tokens.repeat_interleave(k, 0), features.mask.repeat_interleave(k, 0)
-        x = noise[:, :, 0]
-        chain = [x]
-        for step in range(self.steps):
-            time = torch.full((batch * k,), step / self.steps, device=x.device)
-            velocity = self.velocity(x.flatten(0, 1), time, tokens, mask).unflatten(0, (batch, k))
-            x = x + velocity / self.steps + self._step_std() * noise[:, :, step + 1]
-            if hooks.during:
-                x = hooks.during(x, (step + 1) / self.steps)
-            chain.append(x)
-        candidates = Candidates(x.clamp(self.action_low, self.action_high), torch.stack(chain, dim=2))
-        return hooks.after(candidates, features) if hooks.after else candidates
-
-    def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
-        x, following = candidate.sample[:, :-1], candidate.sample[:, 1:]  # [B, S, H, A]
-        batch = len(features)
-        time = (torch.arange(self.steps, device=x.device) / self.steps).repeat(batch)
-        tokens, mask = features.tokens.repeat_interleave(self.steps, 0), features.mask.repeat_interleave(self.steps, 0)
-        velocity = self.velocity(x.flatten(0, 1), time, tokens, mask).unflatten(0, (batch, self.steps))
-        std = self._step_std()
-        normalised = (following - x - velocity / self.steps) / std
-        terms = (-0.5 * normalised**2 - std.log() - 0.5 * math.log(2 * math.pi)).sum((-2, -1))
-        return LogProb(terms.sum(-1), terms, torch.ones_like(terms, dtype=torch.bool), "surrogate")
-
-    def _step_std(self) -> Float[Tensor, ""]:
-        return self.exploration_scale / math.sqrt(self.steps)
-
-
-def time_embedding(time: Float[Tensor, " B"], width: int) -> Float[Tensor, "B D"]:
-    """Sines and cosines of time in [0, 1], with periods from 4 down to 0.004."""
-    periods = torch.logspace(math.log10(4), math.log10(4e-3), width // 2, device=time.device)
-    angles = 2 * math.pi * time[:, None] / periods
-    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+        return self.action_out(self.expert(embedded, given.tokens, memory_key_padding_mask=~given.mask))
 
 
 def word_ids(sentences: Sequence[str], vocabulary: int, max_words: int) -> Int64[Tensor, "B L"]:

@@ -19,7 +19,7 @@ from hone.errors import HoneError, unknown_name
 from hone.language.encoder import build_text_encoder
 from hone.policies.base import Features
 from hone.policies.camera import CameraEncoder
-from hone.policies.heads import HEADS, DCTHeadConfig
+from hone.policies.heads import HEADS, ChunkSpace, DCTHeadConfig, HeadConfig
 from hone.policies.inputs import (
     OBJECT_FLOORS,
     OBJECTS_V1_DIM,
@@ -67,7 +67,7 @@ class SmallPolicyConfig:
     instruction, as any extra sentence is."""
     hint_dim: int = 64
     """Width of that block."""
-    head: DCTHeadConfig = field(default_factory=DCTHeadConfig)
+    head: HeadConfig = field(default_factory=DCTHeadConfig)
     """The action decoder."""
 
     def __post_init__(self) -> None:
@@ -134,7 +134,8 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
                 # Without bias, so that no hint (a vector of zeros) gives a block of zeros.
                 self.hint = nn.Sequential(nn.Linear(self._text_encoder.dim, config.hint_dim, bias=False), nn.SiLU())
                 in_dim += config.hint_dim
-            self.head = config.head.build(in_dim, config.chunk_length, self.spec.action_low, self.spec.action_high)
+            space = ChunkSpace(config.chunk_length, self.spec.action_dim, self.spec.action_low, self.spec.action_high)
+            self.head = config.head.build(in_dim, space)
 
     def encode(
         self,

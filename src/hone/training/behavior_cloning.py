@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from hone.errors import HoneError
 from hone.exploration.phrases import actions_of, random_phrase, relabel
 from hone.policies.base import Features
+from hone.policies.heads.base import FitsActions
 from hone.policies.learned import Augmentation
 from hone.training.optimizer_state import flatten_optimizer, restore_optimizer
 from hone.types import Episode, Observation
@@ -267,7 +268,10 @@ def clone(
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     state = CloneState(optimizer, generator)
     if resume is None:
-        policy.fit_normalization(dataset.observation(np.arange(len(dataset)), images=False))
+        everything = np.arange(len(dataset))
+        policy.fit_normalization(dataset.observation(everything, images=False))
+        if isinstance(policy.head, FitsActions):
+            policy.head.fit(*map(torch.from_numpy, dataset.targets(everything)))
     else:
         state.load_state_dict(resume)
 

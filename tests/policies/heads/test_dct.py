@@ -6,7 +6,7 @@ import torch
 
 from hone.errors import HoneError
 from hone.policies import Candidate, Candidates, Features
-from hone.policies.heads import DCTHead, DCTHeadConfig, SamplingHooks
+from hone.policies.heads import ChunkSpace, DCTHead, DCTHeadConfig, SamplingHooks
 from hone.policies.heads.dct import dct_matrix, decode_chunk, encode_chunk
 
 POOLED, H, A = 5, 8, 7
@@ -19,7 +19,7 @@ def make_features(batch: int, seed: int = 0) -> Features:
 
 def make_head(**changes) -> DCTHead:
     torch.manual_seed(0)
-    head = DCTHeadConfig(hidden_sizes=(16,), **changes).build(POOLED, H, -1.0, 1.0)
+    head = DCTHeadConfig(hidden_sizes=(16,), **changes).build(POOLED, ChunkSpace(H, A, -1.0, 1.0))
     with torch.no_grad():
         head.trunk[-1].get_parameter("weight").mul_(5)  # so that means are not all near zero
     return head

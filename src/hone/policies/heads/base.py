@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -31,6 +32,75 @@ class SamplingHooks:
 
 
 NO_HOOKS = SamplingHooks()
+
+RANGE_TOLERANCE = 1e-3
+"""How far beyond its range an action may lie (rounding) before it is taken for one that was not normalised."""
+
+
+@dataclass(frozen=True)
+class ChunkSpace:
+    """The chunks a head decodes: `length` steps of `action_dim` numbers in [`low`, `high`]."""
+
+    length: int
+    action_dim: int
+    low: float
+    high: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.length, self.action_dim
+
+    def clamp(self, chunks: Float[Tensor, "*B H A"]) -> Float[Tensor, "*B H A"]:
+        return chunks.clamp(self.low, self.high)
+
+    def check(self, actions: Float[Tensor, "B H A"], mask: Bool[Tensor, "B H"]) -> None:
+        """Raise unless `actions` are chunks of this shape whose real steps are finite and within the range."""
+        if actions.shape[1:] != self.shape:
+            raise HoneError(
+                f"action chunks have shape {tuple(actions.shape[1:])}, but this head decodes {self.shape}; cut the "
+                "demonstrations into chunks of its length, or build a policy with theirs."
+            )
+        reach = torch.where(mask[..., None], actions, (self.low + self.high) / 2)
+        if not reach.isfinite().all():
+            raise HoneError("actions have values that are NaN or infinite; repair or drop those demonstrations.")
+        low, high = float(reach.min()), float(reach.max())
+        if low < self.low - RANGE_TOLERANCE or high > self.high + RANGE_TOLERANCE:
+            raise HoneError(
+                f"actions reach from {low:.3g} to {high:.3g}, outside [{self.low:g}, {self.high:g}]; "
+                "normalise them to the policy's range first."
+            )
+
+
+def check_features(features: Features) -> None:
+    """Raise where features are NaN or infinite, before they become actions."""
+    bad = ~features.pooled.isfinite().all(-1) | ~features.tokens.isfinite().all(-1).all(-1)
+    if bad.any():
+        rows = bad.nonzero().flatten().tolist()
+        raise HoneError(
+            f"features of row {', '.join(map(str, rows[:3]))} ({len(rows)} of {len(bad)}) are NaN or infinite; look "
+            "for such values in the observation, or for an encoder that diverged."
+        )
+
+
+def check_sample(candidate: Candidate, shape: tuple[int, ...]) -> None:
+    """Raise where a sample is not of this head: drawn for another chunk length, or by another decoder."""
+    if tuple(candidate.sample.shape[1:]) != shape:
+        raise HoneError(
+            f"the candidate's sample has shape {tuple(candidate.sample.shape[1:])}, but this head draws {shape}; score "
+            "a sample with the head that drew it."
+        )
+
+
+def loss_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Standard-normal noise shaped as `like`, for a loss that draws some."""
+    return torch.randn(like.shape, generator=required(generator), device=required(generator).device).to(like)
+
+
+def required(generator: torch.Generator | None) -> torch.Generator:
+    """The generator of a loss that draws something, which must be given."""
+    if generator is None:
+        raise HoneError("this head draws noise for its loss; pass a generator.")
+    return generator
 
 
 class Head(nn.Module, ABC):
@@ -82,6 +152,13 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         """Log-likelihood of `candidate.sample` under the present weights."""
+
+
+@runtime_checkable
+class FitsActions(Protocol):
+    """A head that looks at all demonstrated chunks once before it learns (to make its tokens)."""
+
+    def fit(self, actions: Float[Tensor, "N H A"], mask: Bool[Tensor, "N H"]) -> None: ...
 
 
 def row_noise(

@@ -19,7 +19,17 @@ from torch.nn import functional
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
-from hone.policies.heads.base import NO_HOOKS, Head, SamplingHooks, masked_mean, mlp, row_noise
+from hone.policies.heads.base import (
+    NO_HOOKS,
+    ChunkSpace,
+    Head,
+    SamplingHooks,
+    check_features,
+    check_sample,
+    masked_mean,
+    mlp,
+    row_noise,
+)
 
 
 def dct_matrix(length: int) -> Float[Tensor, "H H"]:
@@ -77,8 +87,8 @@ class DCTHeadConfig:
         if self.loss not in ("smooth_l1", "l1") or self.smooth_l1_beta <= 0:
             raise HoneError(f"loss {self.loss!r} with beta {self.smooth_l1_beta}: use 'smooth_l1' (beta > 0) or 'l1'.")
 
-    def build(self, in_dim: int, chunk_length: int, action_low: float, action_high: float) -> DCTHead:
-        return DCTHead(self, in_dim, chunk_length, action_low, action_high)
+    def build(self, in_dim: int, space: ChunkSpace) -> DCTHead:
+        return DCTHead(self, in_dim, space)
 
 
 class DCTHead(Head):
@@ -93,19 +103,20 @@ class DCTHead(Head):
 
     scale: Tensor
 
-    def __init__(
-        self, config: DCTHeadConfig, in_dim: int, chunk_length: int, action_low: float, action_high: float
-    ) -> None:
+    def __init__(self, config: DCTHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
-        if config.noise_modes > chunk_length:
+        if config.noise_modes > space.length:
             raise HoneError(
-                f"noise_modes is {config.noise_modes}, but a chunk of {chunk_length} steps has no more modes."
+                f"noise_modes is {config.noise_modes}, but a chunk of {space.length} steps has no more modes."
+            )
+        if len(config.dim_scales) != space.action_dim:
+            raise HoneError(
+                f"dim_scales {config.dim_scales} has not one entry per action dimension, {space.action_dim}."
             )
         self.config = config
-        self.chunk_length = chunk_length
-        self.action_low, self.action_high = action_low, action_high
-        mode_scales = torch.full((chunk_length,), config.mode_scales[-1])
-        given = torch.tensor(config.mode_scales[:chunk_length])
+        self.space = space
+        mode_scales = torch.full((space.length,), config.mode_scales[-1])
+        given = torch.tensor(config.mode_scales[: space.length])
         mode_scales[: len(given)] = given
         self.register_buffer("scale", mode_scales[:, None] * torch.tensor(config.dim_scales), persistent=False)
         self.trunk = mlp(in_dim, config.hidden_sizes, self.scale.numel(), output_scale=0.1)
@@ -121,7 +132,9 @@ class DCTHead(Head):
         mask: Bool[Tensor, "B H"],
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
-        predicted = decode_chunk(self.mean_coefficients(features), self.chunk_length)
+        check_features(features)
+        self.space.check(actions, mask)
+        predicted = decode_chunk(self.mean_coefficients(features), self.space.length)
         if self.config.loss == "l1":
             errors = (predicted - actions).abs()
         else:
@@ -131,6 +144,7 @@ class DCTHead(Head):
     def sample(
         self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
     ) -> Candidates:
+        check_features(features)
         mean = self.mean_coefficients(features)
         modes, dims = self.config.noise_modes, mean.shape[-1]
         noise = row_noise(generators, len(features), (k, modes, dims), mean.device)
@@ -140,12 +154,13 @@ class DCTHead(Head):
         if hooks.during:
             low = hooks.during(low, 1.0)
         high = mean[:, None, modes:].expand(-1, k, -1, -1)
-        chunks = decode_chunk(torch.cat([low, high], dim=2), self.chunk_length)
-        candidates = Candidates(chunks.clamp(self.action_low, self.action_high), low)
+        chunks = decode_chunk(torch.cat([low, high], dim=2), self.space.length)
+        candidates = Candidates(self.space.clamp(chunks), low)
         return hooks.after(candidates, features) if hooks.after else candidates
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         modes = self.config.noise_modes
+        check_sample(candidate, (modes, self.space.action_dim))
         mean = self.mean_coefficients(features)[:, :modes]
         std = self.exploration_scale * self.scale[:modes]
         normalised = (candidate.sample - mean) / std

@@ -1,0 +1,123 @@
+"""Flow matching: a learned velocity carries noise to a chunk in a few Euler steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from hone.errors import HoneError
+from hone.policies.base import Features
+from hone.policies.heads.base import ChunkSpace, check_features, loss_noise, masked_mean, required
+from hone.policies.heads.chain import ChainHead
+from hone.policies.heads.field import Field, MLPField
+
+Chain = Literal["flow_noise", "single_step"]
+
+
+@dataclass(frozen=True)
+class FlowHeadConfig:
+    """Flow matching as pi-zero has it: Beta-distributed times, Euler steps."""
+
+    hidden_sizes: tuple[int, ...] = (512, 512, 512)
+    """Widths of the velocity network's hidden layers."""
+    steps: int = 10
+    """Euler steps from noise to chunk."""
+    chain: Chain = "flow_noise"
+    """Where exploration noise enters: `flow_noise` in every step; `single_step` in one, drawn anew for each chunk."""
+    exploration: float = 0.1
+    """Initial noise scale; see `FlowHead`."""
+
+    def __post_init__(self) -> None:
+        if self.chain not in ("flow_noise", "single_step"):
+            raise HoneError(f"chain is {self.chain!r}; use 'flow_noise' or 'single_step'.")
+
+    def build(self, in_dim: int, space: ChunkSpace) -> FlowHead:
+        field = MLPField(in_dim, space, self.hidden_sizes, timed=True)
+        return FlowHead(field, space, steps=self.steps, chain=self.chain, exploration=self.exploration)
+
+
+class FlowHead(ChainHead):
+    """Rectified flow from noise (t = 0) to the chunk (t = 1), sampled as a Gaussian chain of `S` steps, `dt = 1/S`.
+
+    Learning: `x_t = (1 - t) eps + t a`, the field regresses the velocity `a - eps` (Lipman et al. 2023,
+    arXiv:2210.02747), and `1 - t ~ 0.001 + 0.999 Beta(1.5, 1)`, so that noisy chunks are seen more often (pi-zero,
+    arXiv:2410.24164, whose time runs the other way).
+
+    Sampling, with `sigma = exploration`:
+
+    - `flow_noise` (ReinFlow, arXiv:2505.22094; its sigma is learned, ours is set):
+      `x + v dt + sigma sqrt(dt) w` in every step.
+    - `single_step` (Flow-GRPO, arXiv:2505.05470, with one stochastic step as in pi_RL, arXiv:2510.25889): one step,
+      uniformly drawn, follows the SDE that has the same marginals as the flow, `x + (v - sigma^2 (x - t v)) dt +
+      sigma sqrt(2 (1 - t) dt) w`; the others are plain Euler steps. Here the squared diffusion is `2 sigma^2 (1 -
+      t)`: unlike Flow-GRPO's it is finite at the noise.
+    """
+
+    def __init__(self, field: Field, space: ChunkSpace, *, steps: int, chain: Chain, exploration: float) -> None:
+        super().__init__(exploration, field, space, steps)
+        self.chain: Chain = chain
+
+    def loss(
+        self,
+        features: Features,
+        actions: Float[Tensor, "B H A"],
+        mask: Bool[Tensor, "B H"],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        check_features(features)
+        self.space.check(actions, mask)
+        noise = loss_noise(actions, generator)
+        time = beta_times(len(actions), required(generator)).to(actions)
+        t = time[:, None, None]
+        velocity = self.field((1 - t) * noise + t * actions, time, self.field.condition(features))
+        return masked_mean((velocity - (actions - noise)) ** 2, mask)
+
+    def mean(
+        self,
+        x: Float[Tensor, "N H A"],
+        previous: Float[Tensor, "N H A"],
+        step: Int64[Tensor, " N"],
+        drawn: Bool[Tensor, " N"],
+        given: Features,
+    ) -> tuple[Float[Tensor, "N H A"], Bool[Tensor, " N"]]:
+        time = step / self.steps
+        velocity = self.field(x, time, given)
+        if self.chain == "single_step":
+            noise = x - time[:, None, None] * velocity
+            drift = velocity - self.exploration_scale**2 * noise
+            velocity = torch.where(drawn[:, None, None], drift, velocity)
+        return x + velocity / self.steps, torch.zeros_like(drawn)
+
+    def warm(
+        self, noise: Float[Tensor, "B K S H A"], chunk: Float[Tensor, "B one H A"], trust: float
+    ) -> Float[Tensor, "B K S2 H A"]:
+        """The last steps, from `t chunk + (1 - t) eps` at their time t."""
+        left = self.last_steps(noise, trust)
+        time = 1 - (left.shape[2] - 1) / self.steps
+        left[:, :, 0] = time * chunk + (1 - time) * left[:, :, 0]
+        return left
+
+    def std(self, step: Int64[Tensor, " N"]) -> Float[Tensor, " N"]:
+        variance = 2 * (1 - step / self.steps) if self.chain == "single_step" else torch.ones_like(step)
+        return self.exploration_scale * (variance / self.steps).sqrt()
+
+    def drawn_steps(
+        self, generators: Sequence[torch.Generator] | None, rows: int, k: int, first: int
+    ) -> Bool[Tensor, "B K S"]:
+        if self.chain == "flow_noise" or generators is None:
+            return super().drawn_steps(generators, rows, k, first)
+        chosen = torch.stack(
+            [torch.randint(first, self.steps, (k,), generator=g, device=g.device).cpu() for g in generators]
+        )
+        return chosen[..., None] == torch.arange(self.steps)
+
+
+def beta_times(count: int, generator: torch.Generator) -> Float[Tensor, " N"]:
+    """Times in [0, 0.999] (0: noise, 1: chunk) whose distance to 1 is `0.001 + 0.999 Beta(1.5, 1)`, by inverse CDF."""
+    uniform = torch.rand(count, generator=generator, device=generator.device)
+    return 1 - (0.001 + 0.999 * uniform ** (1 / 1.5))

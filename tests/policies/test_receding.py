@@ -1,0 +1,112 @@
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hone.errors import HoneError
+from hone.policies import Features, SmallPolicyConfig
+from hone.policies.base import Policy, Reporting
+from hone.policies.heads import DCTHeadConfig, EqMHeadConfig, FlowHeadConfig, HeadConfig, SamplingHooks
+from hone.policies.heads.field import Field
+from hone.policies.learned import LearnedPolicy
+from hone.policies.receding import Memory, RecedingPolicy
+from hone.types import Observation
+
+B, H, A = 3, 8, 7
+EQM = EqMHeadConfig(hidden_sizes=(8,), step_size=0.03, steps=30, residual=0.05)
+
+
+class TowardsARamp(Field):
+    """A gradient whose zero is a chunk that keeps rising; nothing to do with the features."""
+
+    target = torch.linspace(-0.4, 0.4, H)[:, None].expand(H, A)
+
+    def condition(self, features: Features) -> Features:
+        return features
+
+    def forward(self, x, time, given):
+        return 20 * (x - self.target)
+
+
+def make_policy(head: HeadConfig) -> tuple[LearnedPolicy, Features]:
+    policy = SmallPolicyConfig(inputs="state", chunk_length=H, head=head).build()
+    rng = np.random.default_rng(0)
+    observation = Observation(
+        proprio=rng.normal(size=(B, 8)).astype(np.float32),
+        instructions=("open the drawer",) * B,
+        state=rng.normal(size=(B, 3, 11)).astype(np.float32),
+    )
+    policy.fit_normalization(observation)
+    return policy, policy.encode(observation)
+
+
+def generators(rows: int, seed: int = 0) -> list[torch.Generator]:
+    return [torch.Generator().manual_seed(10 * seed + row) for row in range(rows)]
+
+
+def test_the_next_descent_starts_from_what_was_left_and_costs_less():
+    policy, features = make_policy(EQM)
+    policy.head.field = TowardsARamp()
+    receding = RecedingPolicy(policy, execute=2, trust=1.0)
+    assert isinstance(receding, Policy)
+    first, state = receding.propose(features, receding.initial_state(B), 1, None)
+    assert first.chunks.shape == (B, 1, 2, A)
+    second, later = receding.propose(features, state, 1, None)
+    # What was left of the first chunk, its last action held twice more.
+    whole = first.samples[:, 0, -1, :-1].unflatten(-1, (H, A))
+    expected = torch.cat([whole[:, 2:], whole[:, -1:].expand(-1, 2, -1)], dim=1)
+    torch.testing.assert_close(second.samples[:, 0, 0, :-1].unflatten(-1, (H, A)), expected)
+    torch.testing.assert_close(second.chunks, first.chunks, atol=0.01, rtol=0)
+    assert state is not None
+    assert later is not None
+    cold, warm = state[0].evaluations, later[0].evaluations - state[0].evaluations
+    # Each step leaves 0.4 of the distance: from noise about 1 away to 0.0025 takes 7 steps, from 0.1 away, 5.
+    assert warm < cold < 12
+    assert isinstance(later[0], Reporting)
+    assert later[0].report() == {"decisions": 2, "decoder_evaluations": cold + warm}
+
+
+@pytest.mark.parametrize("head", [EQM, FlowHeadConfig(hidden_sizes=(16,), steps=6)])
+def test_rows_that_begin_and_rows_that_go_on_share_a_batch(head):
+    policy, features = make_policy(head)
+    receding = RecedingPolicy(policy, execute=4, trust=0.5)
+    chunk = torch.full((H, A), 0.25)
+    state = [Memory(), Memory(chunk, 1, 5), Memory()]
+    whole, _ = receding.propose(features, state, 2, generators(B))
+    for row in range(B):
+        here = slice(row, row + 1)
+        alone, _ = receding.propose(features[here], state[here], 2, generators(B)[here])
+        torch.testing.assert_close(alone.samples, whole.samples[here], atol=1e-4, rtol=0)
+    log_prob = receding.log_prob(features, whole.select(torch.zeros(B, dtype=torch.long)))
+    assert torch.isfinite(log_prob.total).all()
+    if isinstance(head, FlowHeadConfig):
+        assert log_prob.mask.sum(-1).tolist() == [6, 3, 6]
+
+
+def test_cold_is_the_policy_itself_and_hooks_are_kept():
+    policy, features = make_policy(EQM)
+    calls = []
+    hooks = SamplingHooks(before=lambda noise, _: calls.append(noise.shape) or noise)
+    receding = RecedingPolicy(policy, execute=3, hooks=hooks)
+    state = receding.initial_state(B)
+    for _ in range(2):
+        candidates, state = receding.propose(features, state, 2, generators(B))
+        expected, _ = policy.propose(features, None, 2, generators(B))
+        torch.testing.assert_close(candidates.chunks, expected.chunks[:, :, :3])
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "changes", "message"),
+    [
+        (DCTHeadConfig(hidden_sizes=(8,)), {}, "DCTHead does not refine a chunk step by step"),
+        (EQM, {"execute": 9}, "execute is 9, but the policy's chunks have 8 actions"),
+        (EQM, {"trust": 0.0}, r"trust is 0.0; it must be in \(0, 1\]"),
+    ],
+)
+def test_bad_input(head, changes, message):
+    policy, _ = make_policy(head)
+    settings: dict[str, Any] = {"execute": 2, "trust": 1.0, **changes}
+    with pytest.raises(HoneError, match=message):
+        RecedingPolicy(policy, **settings)
