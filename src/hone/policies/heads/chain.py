@@ -119,6 +119,7 @@ class ChainHead(Head):
         x = previous = noise[:, 0] if first else self.start(noise[:, 0])
         states, marks = [x] * (first + 1), [torch.full((len(x),), SKIPPED, device=device)] * (first + 1)
         active = torch.arange(len(x), device=device)
+        during = hooks.during
         for s in range(first, self.steps):
             step, noisy = torch.full_like(active, s), drawn[active, s]
             mean, settled = self.mean(x[active], previous[active], step, noisy, given[active])
@@ -127,8 +128,8 @@ class ChainHead(Head):
             mark = torch.where(settled, STOPPED, torch.where(noisy, DRAWN, RUN))
             marks.append(torch.full((len(x),), SKIPPED, device=device).index_copy(0, active, mark))
             previous, x = x, x.index_copy(0, active, moved)
-            if hooks.during:
-                x = hooks.during(x.unflatten(0, (batch, k)), (s + 1) / self.steps).flatten(0, 1)
+            if during:
+                x = during(x.unflatten(0, (batch, k)), (s + 1) / self.steps).flatten(0, 1)
             states.append(x)
             active = active[~settled]
         chain = torch.cat([torch.stack(states, 1).flatten(2), torch.stack(marks, 1)[..., None]], dim=-1)
