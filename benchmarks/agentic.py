@@ -40,12 +40,14 @@ class Config:
     output: Path = Path("runs") / "benchmark-agentic"
     """Folder of the runs."""
     table: bool = False
-    """Print the table of what is there and run nothing."""
+    """Print the table of what is there, draw `docs/agentic.svg`, and run nothing."""
 
 
 def main(config: Config) -> None:
     if config.table:
-        print_table(read_rows(RESULTS / "agentic.jsonl"))
+        lines = read_rows(RESULTS / "agentic.jsonl")
+        print_table(lines)
+        draw(lines, RESULTS.parent.parent / "docs" / "agentic.svg")
         return
     for seed in config.seeds:
         for name in config.rows:
@@ -73,6 +75,32 @@ def print_table(lines: Sequence[Mapping[str, Any]]) -> None:
                 [str(line["rollouts_until"]["80"] or "-") for line in of_arm],
             ]
             print(f"| {name} | {arm} | " + " | ".join(", ".join(cell).replace("%", "") for cell in cells) + " |")
+
+
+def draw(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Success on validation placements against rollouts: a panel per row, a colour per arm, a line per seed."""
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update(
+        {"svg.hashsalt": "hone", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    )
+    arms = list(dict.fromkeys([*sum(MATRIX.values(), ()), *(line["arm"] for line in lines)]))
+    figure, panels = pyplot.subplots(1, len(MATRIX), figsize=(9, 3.2), sharey=True)
+    for panel, name in zip(panels, MATRIX, strict=True):
+        drawn = [line for line in lines if line["row"] == name and "curve" in line]
+        for line in drawn:
+            rollouts, success = zip(*line["curve"], strict=True)
+            colour = f"C{arms.index(line['arm']) % 10}"
+            panel.plot(rollouts, [100 * rate for rate in success], color=colour, marker="o", markersize=3)
+            panel.annotate(
+                f" {line['arm']} {line['seed']}", (rollouts[-1], 100 * success[-1]), color=colour, va="center"
+            )
+        panel.set(title=name.replace("_", " "), xlabel="rollouts", ylim=(0, 100))
+        panel.margins(x=0.25)
+        panel.set_xlim(left=0)
+    panels[0].set_ylabel("success without hints, %")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":
