@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from chat_stub import chat_server, say, send
-from scenes import brick_and_bin, step
+from scenes import box, brick_and_bin, step
 from toy_environment import SPEC, TASKS, ToyConfig, ToyEnvironment
 
 from hone.envs.libero.facts import Facts
@@ -112,11 +112,17 @@ def test_failures_bring_other_approaches():
 
 def test_a_wide_thing_is_taken_by_its_rim():
     facts = brick_and_bin()
-    box = bounds(facts, "bin")
+    around = bounds(facts, "bin")
     left, _, _ = grip_on(facts, "bin", "left")
     right, _, _ = grip_on(facts, "bin", "right")
-    assert left[1] == pytest.approx(box.low[1] + 0.004)
-    assert right[1] == pytest.approx(box.high[1] - 0.004)
+    assert left[1] == pytest.approx(around.low[1] + 0.004)
+    assert right[1] == pytest.approx(around.high[1] - 0.004)
+    plain, _, _ = grip_on(facts, "bin", "plain")
+    np.testing.assert_array_equal(plain, left)
+    wall = replace(facts.objects["bin"], position=facts.objects["bin"].position - [0.0, 0.16, 0.0])
+    beside = {"objects": {**facts.objects, "wall": wall}, "shapes": {**facts.shapes, "wall": (box((0.02, 0.02, 0.2)),)}}
+    other, _, _ = grip_on(replace(facts, **beside), "bin", "plain")
+    np.testing.assert_array_equal(other, right)  # the hand would come down on the wall
     brick, _, _ = grip_on(facts, "brick", "plain")
     np.testing.assert_allclose(brick[:2], facts.objects["brick"].position[:2])
 

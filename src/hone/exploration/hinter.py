@@ -34,8 +34,8 @@ OVER_M = 0.04
 """Between the fingertips, or what the hand holds, and what it passes over."""
 HAND_M = 0.03
 """How far the grip site may go below what is around: the hand itself starts 4.5 cm above it."""
-CLEARLY_M = 0.01
-"""By how much less must stand about the right side of a rim for it to be preferred."""
+FINGER_M = 0.01
+"""Half width of a finger."""
 NARROW_M = 0.03
 """How far from a place something is still under it."""
 DEPTH_M = 0.025
@@ -63,8 +63,8 @@ FASTEST = 0.85
 
 Approach = Literal["plain", "right", "left", "deeper", "higher"]
 APPROACHES: tuple[Approach, ...] = ("plain", "right", "left", "deeper", "higher")
-"""Hypotheses about how to take a thing: by its middle (or the freer side of its rim), its right or its left side,
-deeper, higher."""
+"""Hypotheses about how to take a thing: by its middle (or the left side of its rim, unless something tall stands
+there), its right or its left side, deeper, higher."""
 
 
 @dataclass(frozen=True)
@@ -201,11 +201,15 @@ def grip_on(facts: Facts, thing: str, approach: Approach) -> tuple[Float64[np.nd
         return aim, turn, _room(size[across])
     if size[1 - across] <= OPENING_M:
         return aim, _to_axis(yaw, 1 - across), _room(size[1 - across])
-    rims = {name: aim.copy() for name in ("left", "right")}
+    rims, blocked = {}, {}
     for name, side in (("left", -1.0), ("right", 1.0)):
-        rims[name][across] += side * (size[across] / 2 - 0.004)
-    around = {name: highest_on_the_way(facts, rim, rim, without=thing) for name, rim in rims.items()}
-    free = "right" if around["right"] < around["left"] - CLEARLY_M else "left"
+        along = side * np.eye(3)[across]
+        rims[name] = aim + along * (size[across] / 2 - 0.004)
+        finger = rims[name] + along * WIDEST_M / 2
+        under_finger = highest_on_the_way(facts, finger, finger, FINGER_M, without=thing)
+        under_hand = highest_on_the_way(facts, rims[name], rims[name], without=thing)
+        blocked[name] = under_finger > aim[2] or under_hand - HAND_M > aim[2]
+    free = "right" if blocked["left"] and not blocked["right"] else "left"
     return rims.get(approach, rims[free]), _to_axis(yaw, across), ROOM_M
 
 
