@@ -85,7 +85,8 @@ def draw(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     pyplot.rcParams.update(
         {"svg.hashsalt": "hone", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     )
-    arms = list(dict.fromkeys([*sum(MATRIX.values(), ()), *(line["arm"] for line in lines)]))
+    named = [arm for arms in MATRIX.values() for arm in arms]
+    arms = list(dict.fromkeys([*named, *(line["arm"] for line in lines)]))
     figure, panels = pyplot.subplots(1, len(MATRIX), figsize=(9, 3.2), sharey=True)
     for panel, name in zip(panels, MATRIX, strict=True):
         drawn = [line for line in lines if line["row"] == name and "curve" in line]

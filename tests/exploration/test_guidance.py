@@ -270,12 +270,12 @@ def test_other_ways_are_tried_where_hinted_attempts_failed_in_a_row(tmp_path: Pa
     guidance = Guidance(Tell(), planner=no_plan)
     assert not any(guidance.recalling(memory, TASKS[:1]).failures.values())
     memory.add([attempt(False)] * (IN_VAIN - 1) + [attempt(False, hint="")] * 5)
-    assert guidance.recalling(memory, TASKS[:1]).failures == {TASKS[0].name: IN_VAIN - 1}
+    assert guidance.recalling(memory, TASKS[:1]).failures == {TASKS[0]: IN_VAIN - 1}
     memory.add([attempt(True)])
     assert guidance.recalling(memory, TASKS[:1]).failures == {}
     memory.add([attempt(True, hint="")] + [attempt(False)] * IN_VAIN)  # that one was not the hints' doing
     knowing = guidance.recalling(memory, TASKS[:1])
-    assert knowing.failures == {TASKS[0].name: IN_VAIN}
+    assert knowing.failures == {TASKS[0]: IN_VAIN}
     assert replace(guidance, reads_memory=False).recalling(memory, TASKS[:1]).failures == {}
     (t,) = rollout(Stage(ToyConfig(), 1), remember([]), requests(1), guidance=knowing)
     assert t.hints[0] == f"{IN_VAIN} failed after 0 steps, told to 'lower': left undone: grip brick"
@@ -290,7 +290,7 @@ class Tell:
 
 
 def test_guidance_travels_to_workers():
-    guidance = Guidance(RuleHinter(8), failures={"a": 2})
+    guidance = Guidance(RuleHinter(8), failures={TASKS[0]: 2})
     assert pickle.loads(pickle.dumps(guidance)) == guidance
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from scenes import BIN, BRICK, box, upright
 
-from hone.envs.libero.facts import Box
+from hone.envs.libero.facts import Box, Pose
 from hone.primitives.grasps import (
     HAND_ABOVE_M,
     PAD_REACH_M,
     GraspSearch,
+    corners,
     downward,
     find_grasps,
     lowest_clear_height,
@@ -131,3 +132,11 @@ def test_tried_grasps_are_left_out():
     assert others
     assert all(other is not grasps[0] for other in others)
     assert list(unlike(grasps, grasps)) == []
+
+
+@pytest.mark.parametrize(
+    "boxes", [BIN, (), (Box(np.array([0.1, 0.0, 0.2]), downward(0.4), np.array([0.01, 0.02, 0.03])),)]
+)
+def test_corners_are_the_coarsest_cloud(boxes):
+    pose = Pose(np.array([0.3, -0.1, 0.9]), downward(1.1))
+    np.testing.assert_array_equal(corners(boxes, pose), point_cloud(boxes, pose, spacing=np.inf))

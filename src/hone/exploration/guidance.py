@@ -70,8 +70,8 @@ class Guidance:
     """Looks between two new hints; in between the last one holds."""
     planner: Decomposer = decompose
     """Turns an episode's instruction into the plan that its hints follow."""
-    failures: Mapping[str, int] = field(default_factory=dict)
-    """Lately failed attempts per task name; where there were any, a hinter may try another way."""
+    failures: Mapping[Task, int] = field(default_factory=dict)
+    """Lately failed attempts per task; where there were any, a hinter may try another way."""
     attempts: Mapping[Task, tuple[str, ...]] = field(default_factory=dict)
     """The latest attempts per task in words, newest first."""
     thinks_along: bool = True
@@ -92,7 +92,7 @@ class Guidance:
         if not self.reads_memory:
             return self
         hinted = {task: [a for a in memory.recent(task, KEPT_PER_TASK) if a.hint][:IN_VAIN] for task in tasks}
-        failures = {task.name: len(last) for task, last in hinted.items() if not any(a.success for a in last)}
+        failures = {task: len(last) for task, last in hinted.items() if not any(a.success for a in last)}
         return replace(self, failures=failures, attempts=memory.told(tasks))
 
     @property
@@ -114,7 +114,7 @@ class Guide:
         self._aloud = request.hinted
         self._history = History(
             request.seed,
-            failures=guidance.failures.get(request.task.name, 0),
+            failures=guidance.failures.get(request.task, 0),
             attempts=guidance.attempts.get(request.task, ()),
         )
         self._plan: Plan | None = None
