@@ -91,7 +91,7 @@ def test_what_is_too_thick_has_no_way_in():
 def test_from_words_to_what_stays(suite, index):
     env = LiberoConfig(images=False, facts=True, physics="fast", step_cap=600).build(1)
     asked = task(suite, index)
-    env.reset([0], [asked], [Placement("sampled", 0)])
+    env.reset([0], [asked], [Placement("sampled", 1)])
     flying, done = pilot("skills", Planning(refinements=0)), False
     while not done:
         action = flying.act(asked.instruction, env.facts([0])[0])
