@@ -16,7 +16,7 @@ from chat_stub import chat_server, say, send
 from scenes import box, brick_and_bin, step
 from toy_environment import SPEC, TASKS, ToyConfig, ToyEnvironment
 
-from hone.envs.libero.facts import Facts
+from hone.envs.libero.facts import Facts, Pose
 from hone.errors import HoneError
 from hone.exploration.geometry import bounds, highest_on_the_way
 from hone.exploration.guidance import (
@@ -123,6 +123,15 @@ def test_a_wide_thing_is_taken_by_its_rim():
     beside = {"objects": {**facts.objects, "wall": wall}, "shapes": {**facts.shapes, "wall": (box((0.02, 0.02, 0.2)),)}}
     other, _, _ = grip_on(replace(facts, **beside), "bin", "plain")
     np.testing.assert_array_equal(other, right)  # the hand would come down on the wall
+    mirrored = Pose(wall.position * [1.0, -1.0, 1.0] + [0.0, 2 * facts.objects["bin"].position[1], 0.0], wall.rotation)
+    both = {
+        "objects": {**beside["objects"], "wall": wall, "other_wall": mirrored},
+        "shapes": {**beside["shapes"], "other_wall": beside["shapes"]["wall"]},
+    }
+    between, turn, _ = grip_on(replace(facts, **both), "bin", "plain")
+    assert abs(turn) == pytest.approx(np.pi / 6)  # neither side is free: the hand turns
+    middle = (around.low + around.high) / 2
+    assert np.linalg.norm(between[:2] - middle[:2]) == pytest.approx(right[1] - middle[1])
     brick, _, _ = grip_on(facts, "brick", "plain")
     np.testing.assert_allclose(brick[:2], facts.objects["brick"].position[:2])
 

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from jaxtyping import Float64
 
-from hone.envs.libero.facts import Facts
-from hone.primitives.grasps import corners
+from hone.envs.libero.facts import Facts, Pose
+from hone.primitives.boxes import Boxes
+from hone.primitives.grasps import (
+    FINGER_HALF_WIDTH_M,
+    FINGER_OUTER_M,
+    HAND_ABOVE_M,
+    HAND_HALF_LENGTH_M,
+    HAND_HALF_WIDTH_M,
+    PAD_REACH_M,
+    SWEPT_M,
+    TIP_M,
+    Points,
+    corners,
+)
 
 CORRIDOR_M = 0.10
 """Half width of the strip along a path in which things count as passed over."""
+REACH_M = 0.25
+"""Farther away nothing is in the way."""
+MARGIN_M = 0.004
 
 
 @dataclass(frozen=True)
@@ -49,3 +66,27 @@ def highest_on_the_way(
         near = np.linalg.norm(outside, axis=2).min(1) < near_m
         highest = max(highest, float(high[near, 2].max(initial=-np.inf)))
     return highest
+
+
+def in_the_way(facts: Facts, places: Sequence[Pose], without: str) -> Iterator[int]:
+    """For the open hand at each of some poses near each other: of how many points of it, and of where it comes down
+    from, other things than one are in the way. One pose after the other, when it is asked for."""
+    standing = {**facts.objects, **facts.fixtures, **facts.parts}
+    del standing[without]
+    around = Boxes.of(standing, facts).near(places[0].position, REACH_M)
+    for place in places:
+        points = OPEN_HAND @ place.rotation.T + place.position
+        yield int(around.contain(points, MARGIN_M).sum())
+
+
+def _open_hand() -> Points:
+    """Both fingers and the underside of the hand, and where they come from, in the gripper's frame (z points down)."""
+    across, along = (-FINGER_HALF_WIDTH_M, 0.0, FINGER_HALF_WIDTH_M), np.linspace(PAD_REACH_M, FINGER_OUTER_M, 5)
+    fingers = np.array(list(product((*-along, *along), across, np.linspace(-SWEPT_M, TIP_M, 6))))
+    length = np.linspace(-HAND_HALF_LENGTH_M, HAND_HALF_LENGTH_M, 15)
+    width = np.linspace(-HAND_HALF_WIDTH_M, HAND_HALF_WIDTH_M, 5)
+    hand = np.array(list(product(length, width, (-HAND_ABOVE_M - SWEPT_M, -HAND_ABOVE_M))))
+    return np.concatenate([fingers, hand])
+
+
+OPEN_HAND = _open_hand()

@@ -8,18 +8,19 @@ See docs/algorithms/exploration.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
 
-from hone.envs.libero.facts import Facts
-from hone.exploration.geometry import bounds, highest_on_the_way
+from hone.envs.libero.facts import Facts, Pose
+from hone.exploration.geometry import bounds, highest_on_the_way, in_the_way
 from hone.exploration.phrases import CLOSE_NOW, KEEP_CLOSED, OPEN_NOW, SEPARATOR, gripper_clause, random_phrase, say
 from hone.language.plan import Plan, Subgoal
 from hone.primitives.conditions import reached
-from hone.primitives.grasps import opening_yaw
+from hone.primitives.grasps import downward, opening_yaw
 from hone.primitives.places import place_for
 from hone.primitives.skills import POSITION_SCALE_M, ROTATION_SCALE_RAD, SPEED_GAIN
 from hone.seeding import numpy_generator
@@ -30,12 +31,14 @@ OPENING_M = 0.07
 WIDEST_M = 0.08
 """Between the fingers of an open hand."""
 WIDE_OPEN_M = 0.07
+RIM_STEP_RAD = np.pi / 6
+"""Between two places on a rim that are looked at."""
+RATHER_LEFT_RAD = 0.1
+"""Of two places on a rim the left one is taken, unless the right one needs this much less of a turn."""
 OVER_M = 0.04
 """Between the fingertips, or what the hand holds, and what it passes over."""
 HAND_M = 0.03
 """How far the grip site may go below what is around: the hand itself starts 4.5 cm above it."""
-FINGER_M = 0.01
-"""Half width of a finger."""
 NARROW_M = 0.03
 """How far from a place something is still under it."""
 DEPTH_M = 0.025
@@ -44,6 +47,8 @@ LOWEST_M = 0.014
 """Least height of the grip site over what a thing stands on."""
 ROOM_M = 0.016
 """How far from the middle of its place a thing may be put down, and fingers may come down along a thing."""
+TIGHT_M = 0.008
+"""The same, where something stands at the fingers."""
 SPARE_M = 0.003
 """What is kept of the room between a thing and the open fingers."""
 NEAR_M = 0.04
@@ -63,7 +68,7 @@ FASTEST = 0.85
 
 Approach = Literal["plain", "right", "left", "deeper", "higher"]
 APPROACHES: tuple[Approach, ...] = ("plain", "right", "left", "deeper", "higher")
-"""Hypotheses about how to take a thing: by its middle (or the left side of its rim, unless something tall stands
+"""Hypotheses about how to take a thing: by its middle (or where its rim is freest, on the left if it is free
 there), its right or its left side, deeper, higher."""
 
 
@@ -201,16 +206,44 @@ def grip_on(facts: Facts, thing: str, approach: Approach) -> tuple[Float64[np.nd
         return aim, turn, _room(size[across])
     if size[1 - across] <= OPENING_M:
         return aim, _to_axis(yaw, 1 - across), _room(size[1 - across])
-    rims, blocked = {}, {}
-    for name, side in (("left", -1.0), ("right", 1.0)):
-        along = side * np.eye(3)[across]
-        rims[name] = aim + along * (size[across] / 2 - 0.004)
-        finger = rims[name] + along * WIDEST_M / 2
-        under_finger = highest_on_the_way(facts, finger, finger, FINGER_M, without=thing)
-        under_hand = highest_on_the_way(facts, rims[name], rims[name], without=thing)
-        blocked[name] = under_finger > aim[2] or under_hand - HAND_M > aim[2]
-    free = "right" if blocked["left"] and not blocked["right"] else "left"
-    return rims.get(approach, rims[free]), _to_axis(yaw, across), ROOM_M
+    rims = rims_about(aim, float(size[:2].min()) / 2 - 0.004, yaw)
+    if approach in ("left", "right"):
+        rim = next(rim for rim in rims if rim.side == approach)
+        return rim.place, rim.turn, ROOM_M
+    rim, met = least_in_the_way(facts, thing, rims, yaw)
+    return rim.place, rim.turn, ROOM_M if met == 0 else TIGHT_M
+
+
+@dataclass(frozen=True)
+class Rim:
+    """Where the rim of a round thing can be taken: the grip site there, how far to turn for it (rad), and its side."""
+
+    place: Float64[np.ndarray, " 3"]
+    turn: float
+    side: Literal["left", "right"]
+
+
+def rims_about(middle: Float64[np.ndarray, " 3"], radius: float, yaw: float) -> list[Rim]:
+    """Places on a rim for fingers that now open along `yaw`: the least turned ones first, of those the left ones."""
+    rims = []
+    for angle in np.arange(0.0, 2 * np.pi, RIM_STEP_RAD):
+        direction = np.array([np.cos(angle), np.sin(angle), 0.0])
+        side = "right" if direction[1] + 0.5 * direction[0] > 0 else "left"
+        rims.append(Rim(middle + radius * direction, _half_turn(angle - yaw), side))
+    return sorted(rims, key=lambda rim: abs(rim.turn) + RATHER_LEFT_RAD * (rim.side == "right"))
+
+
+def least_in_the_way(facts: Facts, thing: str, rims: Sequence[Rim], yaw: float) -> tuple[Rim, int]:
+    """The first place where nothing but the thing is in the hand's way, else the one with least; and how much."""
+    poses = [Pose(rim.place, downward(yaw + rim.turn)) for rim in rims]
+    best: tuple[Rim, int] | None = None
+    for rim, met in zip(rims, in_the_way(facts, poses, without=thing), strict=True):
+        if best is None or met < best[1]:
+            best = rim, met
+        if met == 0:
+            break
+    assert best is not None
+    return best
 
 
 def _room(width: float) -> float:
@@ -235,7 +268,12 @@ def _gently(offset: Float64[np.ndarray, " 3"]) -> Float64[np.ndarray, " 3"]:
 
 def _to_axis(yaw: float, axis: int) -> float:
     """The least turn (rad) after which fingers that open along `yaw` open along level axis 0 (x) or 1 (y)."""
-    return float((axis * np.pi / 2 - yaw + np.pi / 2) % np.pi - np.pi / 2)
+    return _half_turn(axis * np.pi / 2 - yaw)
+
+
+def _half_turn(angle: float) -> float:
+    """The least of the turns (rad) that come to the same, as far as two fingers go."""
+    return float((angle + np.pi / 2) % np.pi - np.pi / 2)
 
 
 def _fingers(history: History) -> str | None:

@@ -33,6 +33,7 @@ AXES = (
     ("turn {} right", "turn {} left", TURN_EDGES),
 )
 """Of each motion number of an action: the clause where its mean is negative, where it is positive, and the sizes."""
+TILTS = (3, 4)
 STAY = "stay"
 OPEN_NOW, CLOSE_NOW = "open the gripper", "close the gripper"
 KEEP_OPEN, KEEP_CLOSED = "keep the gripper open", "keep the gripper closed"
@@ -109,11 +110,11 @@ def _kind(clause: str) -> str | int:
 
 
 def random_phrase(generator: np.random.Generator) -> str:
-    """A phrase whose clauses are drawn evenly; each motion of position is left out with probability one half, each
-    turn with nine tenths."""
+    """A phrase whose clauses are drawn evenly; a tilt is left out with probability nine tenths, any other motion with
+    one half."""
     clauses = []
     for axis, (negative, positive, _) in enumerate(AXES):
-        if generator.random() < (0.5 if axis < 3 else 0.1):
+        if generator.random() < (0.1 if axis in TILTS else 0.5):
             template = (negative, positive)[generator.integers(2)]
             clauses.append(_clause(template, SIZES[generator.integers(len(SIZES))]))
     return SEPARATOR.join([*(clauses or [STAY]), GRIPPER[generator.integers(len(GRIPPER))]])

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from jaxtyping import Bool
 
-from hone.envs.libero.facts import Box, Facts, Pose, Region
+from hone.envs.libero.facts import Facts, Pose, Region
 from hone.primitives.articulated import UP, Rotation, Vector
+from hone.primitives.boxes import Boxes
 from hone.primitives.grasps import (
     FINGER_HALF_WIDTH_M,
     FINGER_OUTER_M,
@@ -117,7 +117,7 @@ class _Search:
         self._scene = scene_points(facts, without=thing)
         things = {**facts.objects, **facts.fixtures, **facts.parts}
         del things[thing]
-        self._others = _Boxes(things, facts).near(region.pose.position, NEAR_M)
+        self._others = Boxes.of(things, facts).near(region.pose.position, NEAR_M)
         self._known: dict[tuple[float, ...], list[Spot]] = {}
         self._ground = min(
             float(point_cloud(facts.shapes[name], pose)[:, 2].min()) for name, pose in facts.objects.items()
@@ -242,7 +242,7 @@ def _path(spot: Spot, inwards: Vector) -> list[Vector]:
 def way_in(facts: Facts, region: Region) -> Vector:
     """The level direction (a unit vector) into a region from its open side: where nothing of its parent stands."""
     assert region.parent is not None
-    boxes = _Boxes({region.parent: facts.fixtures[region.parent]}, facts)
+    boxes = Boxes.of({region.parent: facts.fixtures[region.parent]}, facts)
     steps = np.arange(0.0, 1.3, 0.05)[:, None]
     met = {}
     for axis in range(3):
@@ -253,26 +253,6 @@ def way_in(facts: Facts, region: Region) -> Vector:
             line = region.pose.position + steps * region.half_size[axis] * outwards
             met[tuple(-outwards)] = int(boxes.contain(line, 0.01).sum())
     return np.array(min(met, key=lambda direction: met[direction]))
-
-
-class _Boxes:
-    """Boxes in the world, to ask which points are inside one."""
-
-    def __init__(self, poses: dict[str, Pose], facts: Facts) -> None:
-        boxes: list[tuple[Pose, Box]] = [(pose, box) for name, pose in poses.items() for box in facts.shapes[name]]
-        self._rotations = np.array([pose.rotation @ box.rotation for pose, box in boxes])
-        self._centres = np.array([pose.position + pose.rotation @ box.center for pose, box in boxes])
-        self._halves = np.array([box.half_size for _, box in boxes])
-
-    def near(self, place: Vector, distance: float) -> _Boxes:
-        """Those that come within `distance` (m) of a place."""
-        kept = np.linalg.norm(self._centres - place, axis=1) - np.linalg.norm(self._halves, axis=1) < distance
-        self._rotations, self._centres, self._halves = self._rotations[kept], self._centres[kept], self._halves[kept]
-        return self
-
-    def contain(self, points: Points, margin: float) -> Bool[np.ndarray, " n"]:
-        local = np.einsum("nbi,bij->nbj", points[:, None] - self._centres, self._rotations)
-        return (np.abs(local) < self._halves + margin).all(2).any(1)
 
 
 def about(axis: Vector, angle: float) -> Rotation:
