@@ -50,6 +50,9 @@ class SmallPolicyConfig:
     """`images`: the cameras. `state`: privileged object tokens ("objects_v1") instead, for fast experiments."""
     chunk_length: int = 8
     """H, the number of actions decided at one look."""
+    past_length: int = 0
+    """Past actions that are decoded in front of them (past-token prediction). Never executed: they are what a candidate
+    takes to have happened, and can be compared with what did."""
     cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
     """Cameras in the order in which the observation stacks them."""
     image_size: int = 84
@@ -76,6 +79,8 @@ class SmallPolicyConfig:
         for name in ("chunk_length", "image_size", "channels", "camera_dim", "text_dim", "hint_dim"):
             if getattr(self, name) < 1:
                 raise HoneError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+        if self.past_length < 0:
+            raise HoneError(f"past_length is {self.past_length}, but it must not be negative.")
         if self.inputs == "images" and not self.cameras:
             raise HoneError("an image policy needs at least one camera; name one, or use inputs='state'.")
 
@@ -119,7 +124,7 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         super().__init__()
         self.config = config
         self.spec = config.spec
-        self.chunk_length = config.chunk_length
+        self.chunk_length, self.past_length = config.chunk_length, config.past_length
         self._text_encoder = build_text_encoder(config.text_encoder)
         floors = PROPRIO_FLOORS + (OBJECT_FLOORS if config.inputs == "state" else ())
         with seeded_initialisation(seed):
@@ -134,7 +139,8 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
                 # Without bias, so that no hint (a vector of zeros) gives a block of zeros.
                 self.hint = nn.Sequential(nn.Linear(self._text_encoder.dim, config.hint_dim, bias=False), nn.SiLU())
                 in_dim += config.hint_dim
-            space = ChunkSpace(config.chunk_length, self.spec.action_dim, self.spec.action_low, self.spec.action_high)
+            length = config.past_length + config.chunk_length
+            space = ChunkSpace(length, self.spec.action_dim, self.spec.action_low, self.spec.action_high)
             self.head = config.head.build(in_dim, space)
 
     def encode(

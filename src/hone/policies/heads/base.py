@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from hone.errors import HoneError
@@ -195,6 +195,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         """Log-likelihood of `candidate.sample` under the present weights."""
+
+    def evaluations(self, samples: Shaped[Tensor, "B K ..."]) -> Int64[Tensor, "B K"]:
+        """How often the head's network was evaluated for each sample; once, unless a head says otherwise."""
+        return torch.ones(samples.shape[:2], dtype=torch.long, device=samples.device)
 
 
 @runtime_checkable

@@ -89,3 +89,6 @@ class BinsHead(Head):
         logits = self.writer.all(candidate.sample, self.writer.condition(features))
         terms = token_log_prob(logits / self.exploration_scale, candidate.sample)
         return LogProb(terms.sum(-1), terms, torch.ones_like(terms, dtype=torch.bool), "exact")
+
+    def evaluations(self, samples: Int64[Tensor, "B K L"]) -> Int64[Tensor, "B K"]:
+        return samples.new_full(samples.shape[:2], self.length)

@@ -154,6 +154,9 @@ class DiscreteDiffusionHead(Head):
         exact = self.config.order == "random" and self.config.remask == 0
         return LogProb(terms.sum(-1), terms, mask, "exact" if exact else "surrogate")
 
+    def evaluations(self, samples: Int64[Tensor, "B K R two L"]) -> Int64[Tensor, "B K"]:
+        return samples.new_full(samples.shape[:2], self.rounds)
+
     def _hidden_after(self, r: int) -> int:
         """How many tokens stay hidden after round `r`: a cosine, at least one fewer each round, none after the last."""
         cosine = math.floor(self.length * math.cos(0.5 * math.pi * (r + 1) / self.rounds) + 1e-6)

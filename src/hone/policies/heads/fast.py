@@ -149,6 +149,9 @@ class FastHead(Head):
         terms, written = self._terms(features, candidate.sample, temperature=self.exploration_scale)
         return LogProb(terms.sum(-1), terms, written, "exact")
 
+    def evaluations(self, samples: Int64[Tensor, "B K L"]) -> Int64[Tensor, "B K"]:
+        return (samples != PAD).sum(-1)
+
     def _terms(
         self, features: Features, tokens: Int64[Tensor, "B L"], temperature: Tensor | float
     ) -> tuple[Float[Tensor, "B L"], Bool[Tensor, "B L"]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from hone.errors import HoneError
@@ -102,12 +102,9 @@ class HybridHead(Head):
         return Candidates(chunks, sample)
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
-        length = math.prod(self.space.shape)
-        chain = (self.config.steps + 1, length + 1)
-        check_sample(candidate, (length + math.prod(chain),))
+        check_sample(candidate, (self.writer.length + math.prod(self.chain),))
         shared = self.shared(features)
-        tokens = candidate.sample[:, :length].long()
-        path = candidate.sample[:, length:].unflatten(-1, chain)
+        tokens, path = self.split(candidate.sample)
         chunk = from_bins(tokens, self.space, self.config.bins).unflatten(-1, self.space.shape)
         parts = (
             self.writer.log_prob(shared, Candidate(chunk, tokens)),
@@ -119,3 +116,20 @@ class HybridHead(Head):
             torch.cat([part.mask for part in parts], dim=1),
             "surrogate",
         )
+
+    @property
+    def chain(self) -> tuple[int, int]:
+        """Shape of the denoiser's sample."""
+        return self.config.steps + 1, self.writer.length + 1
+
+    def split(
+        self, samples: Float[Tensor, "*B D"]
+    ) -> tuple[Int64[Tensor, "*B L"], Float[Tensor, "*B S E"]]:
+        """The tokens and the chain that a sample is made of."""
+        length = self.writer.length
+        return samples[..., :length].long(), samples[..., length:].unflatten(-1, self.chain)
+
+    def evaluations(self, samples: Float[Tensor, "B K D"]) -> Int64[Tensor, "B K"]:
+        """Of both: one for each token, and the denoiser's."""
+        tokens, chains = self.split(samples)
+        return self.writer.evaluations(tokens) + self.denoiser.evaluations(chains)
