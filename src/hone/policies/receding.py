@@ -116,11 +116,9 @@ class RecedingPolicy:
         ]
         return Candidates(chunks, samples[:, :k]), following
 
-    def _after(
-        self, memory: Memory, chunk: Float[Tensor, "L A"], executed: Float[Tensor, "H A"], spent: int
-    ) -> Memory:
-        kept = (*memory.executed, *executed)
-        kept = kept[len(kept) - min(len(kept), self.policy.past_length) :]
+    def _after(self, memory: Memory, chunk: Float[Tensor, "L A"], executed: Float[Tensor, "H A"], spent: int) -> Memory:
+        done = (*memory.executed, *executed)
+        kept = done[max(len(done) - self.policy.past_length, 0) :]
         return Memory(chunk, memory.decisions + 1, memory.evaluations + spent, kept)
 
     def _hooks(self, memories: Sequence[Memory], *, warm: bool) -> SamplingHooks:

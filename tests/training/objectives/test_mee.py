@@ -5,8 +5,15 @@ import torch
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads import BinsHeadConfig, ChunkSpace, DCTHeadConfig, EqMHeadConfig, FlowHeadConfig
-from hone.policies.heads import LaplaceHeadConfig, ScoreHeadConfig
+from hone.policies.heads import (
+    BinsHeadConfig,
+    ChunkSpace,
+    DCTHeadConfig,
+    EqMHeadConfig,
+    FlowHeadConfig,
+    LaplaceHeadConfig,
+    ScoreHeadConfig,
+)
 from hone.training.objectives import CloningBatch, MinimumErrorEntropy
 from hone.training.objectives.mee import error_entropy
 

@@ -17,37 +17,37 @@ LEFT, RIGHT = Task("toy", 0, "left", "push it to the left"), Task("toy", 1, "rig
 
 
 def episode(task: Task, seed: int, length: int = 16) -> Episode:
-    """One motion per task; the hand's height gives the task away, so nobody needs to listen."""
+    """One motion per task; where things are gives the task away, so nobody needs to listen."""
     rng = np.random.default_rng(seed)
     sign = -1.0 if task is LEFT else 1.0
-    proprio = rng.normal(size=(length, 8)).astype(np.float32) * 0.1
-    proprio[:, 2] = sign
+    proprio = (sign + 0.1 * rng.normal(size=(length, 8))).astype(np.float32)
     actions = np.zeros((length, 7), np.float32)
     actions[:, 0] = 0.5 * sign
-    state = np.zeros((length, 2, 11), np.float32)
+    state = np.full((length, 2, 11), sign, np.float32)
+    state[..., 9:] = [0.0, 1.0]  # a thing of no interest, present
     return Episode(task, Placement("sampled", seed), "success", proprio, actions, actions, state=state)
 
 
 def obedience(weight: float, head: HeadConfig) -> float:
-    """How far the first action follows the words (1) and not the height of the hand (0), when they disagree."""
+    """How far the first action follows the words (1) and not what is seen (0), when they disagree."""
     episodes = [episode(task, seed) for task in (LEFT, RIGHT) for seed in range(2)]
     policy = SmallPolicyConfig(inputs="state", chunk_length=2, text_dim=8, head=head).build(0)
     terms = Terms(pmi=PointwiseMutualInformation(weight))
-    config = BehaviorCloningConfig(steps=120, batch_size=32, learning_rate=3e-3, terms=terms)
+    config = BehaviorCloningConfig(steps=80, batch_size=16, learning_rate=3e-3, terms=terms)
     clone(policy, episodes, config, torch.Generator().manual_seed(0))
-    seen = ChunkDataset(episodes, 2).observation(np.arange(32))  # the hand is where the left task has it
+    seen = ChunkDataset(episodes, 2).observation(np.arange(32))  # where things are in the left task
     with torch.no_grad():
         own = policy.predict_action_chunk(seen)[:, :, 0].mean()
         told = policy.predict_action_chunk(replace(seen, instructions=(RIGHT.instruction,) * 32))[:, :, 0].mean()
-    assert abs(float(own) + 0.5) < 0.15  # the task itself is learned
+    assert float(own) < -0.3  # the task itself is learned
     return float((told - own).clamp(0, 1))
 
 
 @pytest.mark.parametrize("head", [DCTHeadConfig(hidden_sizes=(64,)), FlowHeadConfig(hidden_sizes=(64,), steps=4)])
 def test_a_clone_that_does_not_listen_learns_to(head):
-    deaf, listening = obedience(0.0, head), obedience(0.3, head)
-    assert deaf < 0.5
-    assert listening > deaf + 0.25
+    deaf, listening = obedience(0.0, head), obedience(1.0, head)
+    assert deaf < 0.2
+    assert listening > 0.7
 
 
 def test_the_information_is_nothing_where_nobody_listens_and_bounded_where_they_do():

@@ -175,7 +175,7 @@ class FastHead(Head):
 
 
 def held(actions: Float[Tensor, "B H A"], mask: Bool[Tensor, "B H"]) -> Float[Tensor, "B H A"]:
-    """Chunks in which the real actions (marked by `mask`, without gaps) are held: the last one to the end, and the first
+    """Chunks in which the real actions (marked by `mask`, without gaps) are held: the last one to the end, the first
     one from the beginning."""
     first = mask.int().argmax(-1)
     last = (first + mask.sum(-1) - 1).clamp(min=0)

@@ -122,9 +122,7 @@ class HybridHead(Head):
         """Shape of the denoiser's sample."""
         return self.config.steps + 1, self.writer.length + 1
 
-    def split(
-        self, samples: Float[Tensor, "*B D"]
-    ) -> tuple[Int64[Tensor, "*B L"], Float[Tensor, "*B S E"]]:
+    def split(self, samples: Float[Tensor, "*B D"]) -> tuple[Int64[Tensor, "*B L"], Float[Tensor, "*B S E"]]:
         """The tokens and the chain that a sample is made of."""
         length = self.writer.length
         return samples[..., :length].long(), samples[..., length:].unflatten(-1, self.chain)

@@ -52,8 +52,8 @@ class MinimumErrorEntropy:
     def __call__(self, head: object, batch: CloningBatch, generator: torch.Generator) -> Float[Tensor, ""]:
         if not isinstance(head, Regressing):
             raise HoneError(
-                f"a {type(head).__name__} learns tokens, which have no errors whose entropy could be lowered; leave the "
-                "term mee out, or use the head dct, laplace, flow, eqm or score."
+                f"a {type(head).__name__} learns tokens, which have no errors whose entropy could be lowered; leave "
+                "the term mee out, or use the head dct, laplace, flow, eqm or score."
             )
         errors = head.errors(batch.features, batch.actions, generator)
         return error_entropy(errors[batch.mask], self.bandwidth)
