@@ -20,12 +20,12 @@ import tyro
 
 from hone.data.demonstrations import collect_demonstrations
 from hone.envs.libero.environment import LiberoConfig
-from hone.envs.libero.suites import tasks as suite_tasks
+from hone.envs.libero.suites import task
 from hone.evaluation.results import EvaluationResult
 from hone.evaluation.run_folder import read_rows
 from hone.evaluation.runner import Instruction, Setup, evaluate, protocol_card
 from hone.evaluation.stats import wilson_interval
-from hone.policies.heads import FlowHeadConfig, HeadConfig
+from hone.policies.heads import DCTHeadConfig, FlowHeadConfig, HeadConfig
 from hone.policies.sampling import AS_SAVED, Sampling
 from hone.policies.small import SmallPolicy, SmallPolicyConfig
 from hone.primitives.expert import Manner
@@ -33,7 +33,7 @@ from hone.seeding import derive_seed, torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig, clone
 from hone.training.objectives import MinimumErrorEntropy, PointwiseMutualInformation, Terms
 from hone.training.workers import RolloutPool
-from hone.types import Episode
+from hone.types import Episode, Task
 from rows import RESULTS, append_row, finished
 
 SEEDS = (95, 96, 97)
@@ -53,21 +53,28 @@ class Row:
     """One line of the table: what is cloned, and what its arms are."""
 
     suite: str
+    tasks: tuple[int, ...]
     demos: int
     steps: int
     arms: dict[str, Arm]
     manner: Manner = field(default_factory=Manner)
-    head: HeadConfig = field(default_factory=FlowHeadConfig)
+    head: HeadConfig = field(default_factory=DCTHeadConfig)
     probes: tuple[Instruction, ...] = ("own",)
+
+    @property
+    def chosen_tasks(self) -> tuple[Task, ...]:
+        return tuple(task(self.suite, index) for index in self.tasks)
 
 
 BEST_OF_8 = Sampling(best_of=8, exploration=0.01)
 ROWS = {
     "rests": Row(
         "libero_object",
+        (0, 1, 2),
         demos=3,
-        steps=1500,
+        steps=500,
         manner=Manner(longest_rest=19),
+        head=FlowHeadConfig(hidden_sizes=(256, 256), steps=4),
         arms={
             "plain": Arm(),
             "mee": Arm(Terms(mee=MinimumErrorEntropy(0.01))),
@@ -78,13 +85,14 @@ ROWS = {
     ),
     "goal": Row(
         "libero_goal",
-        demos=3,
-        steps=1500,
+        (1, 4, 8),
+        demos=2,
+        steps=500,
         probes=("own", "other_task"),
         arms={
             "plain": Arm(),
             "mee": Arm(Terms(mee=MinimumErrorEntropy(0.01))),
-            "pmi": Arm(Terms(pmi=PointwiseMutualInformation(0.1))),
+            "pmi": Arm(Terms(pmi=PointwiseMutualInformation(0.01))),
         },
     ),
 }
@@ -129,7 +137,7 @@ def main(config: Config) -> None:
 def demonstrations(row: Row, seed: int) -> list[Episode]:
     env = LiberoConfig(images=False, state_tokens=True, stop_at_success=False).build(8)
     try:
-        return collect_demonstrations(env, suite_tasks(row.suite), per_task=row.demos, seed=seed, manner=row.manner)
+        return collect_demonstrations(env, row.chosen_tasks, per_task=row.demos, seed=seed, manner=row.manner)
     finally:
         env.close()
 
@@ -156,9 +164,9 @@ def measured(row: Row, arm: Arm, seed: int, episodes: Sequence[Episode], config:
 def evaluated(
     row: Row, arm: Arm, policy: SmallPolicy, seed: int, probe: Instruction, config: Config
 ) -> EvaluationResult:
-    tasks, env = suite_tasks(row.suite), LiberoConfig(images=False, state_tokens=True)
+    env = LiberoConfig(images=False, state_tokens=True)
     decoding = "sampled" if arm.sampling.best_of > 1 else "greedy"
-    setup = Setup(tasks, config.placement_kind, tuple(range(config.placements)), decoding, probe, seed)
+    setup = Setup(row.chosen_tasks, config.placement_kind, tuple(range(config.placements)), decoding, probe, seed)
     runs = arm.sampling.apply(policy)
     with RolloutPool(env, runs, 0, 20) as pool:
         return evaluate(

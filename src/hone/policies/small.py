@@ -20,6 +20,7 @@ from hone.language.encoder import build_text_encoder
 from hone.policies.base import Features
 from hone.policies.camera import CameraEncoder
 from hone.policies.heads import HEADS, ChunkSpace, DCTHeadConfig, HeadConfig
+from hone.policies.heads.steered_noise import SteeredNoiseHead
 from hone.policies.inputs import (
     OBJECT_FLOORS,
     OBJECTS_V1_DIM,
@@ -72,6 +73,8 @@ class SmallPolicyConfig:
     """Width of that block."""
     head: HeadConfig = field(default_factory=DCTHeadConfig)
     """The action decoder."""
+    steer_noise: bool = False
+    """Freeze the decoder and learn where it starts from instead (`steered`). For practice, not for cloning."""
 
     def __post_init__(self) -> None:
         if self.inputs not in ("images", "state"):
@@ -142,6 +145,8 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
             length = config.past_length + config.chunk_length
             space = ChunkSpace(length, self.spec.action_dim, self.spec.action_low, self.spec.action_high)
             self.head = config.head.build(in_dim, space)
+            if config.steer_noise:
+                self.head = SteeredNoiseHead(self.head, in_dim)
 
     def encode(
         self,
@@ -205,3 +210,22 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
     def _embedded(self, sentences: Sequence[str]) -> Float[Tensor, "B E"]:
         vectors = as_tensor(self._text_encoder.encode(sentences), self.device)
         return vectors * math.sqrt(vectors.shape[-1])  # components of unit scale
+
+
+def steered(policy: LearnedPolicy, seed: int = 0) -> SmallPolicy:
+    """The same policy with its decoder frozen, and an actor that steers the noise it starts from (`SteeredNoiseHead`).
+
+    Before any practice it acts nearly as before: the actor, drawn from `seed`, begins with small weights.
+    """
+    if not isinstance(policy, SmallPolicy) or policy.config.steer_noise:
+        raise HoneError(
+            f"the noise of this '{policy.name}' policy cannot be steered{' twice' if policy.name == 'small' else ''}; "
+            "start from a small policy that was cloned with the head flow, eqm or score."
+        )
+    wrapped = SmallPolicy(replace(policy.config, steer_noise=True), seed)
+    weights = {
+        f"head.decoder.{name.removeprefix('head.')}" if name.startswith("head.") else name: tensor
+        for name, tensor in policy.state_dict().items()
+    }
+    wrapped.load_state_dict({**wrapped.state_dict(), **weights})
+    return wrapped
