@@ -14,6 +14,7 @@ from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.policies import load_policy
+from hone.policies.sampling import AS_SAVED, Sampling
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
 from hone.primitives.safety import SafetyLimits
 from hone.specs import check_compatible
@@ -41,6 +42,8 @@ class Config:
     """Language probe: what the policy is told."""
     seed: int = 0
     """Seed of a sampled decoding."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How a learned policy's chunks are drawn and executed."""
     planning: Planning = field(default_factory=Planning)
     """Of a scripted policy."""
     safety: SafetyLimits = field(default_factory=SafetyLimits)
@@ -62,7 +65,14 @@ def run(config: Config) -> int:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
     scripted = config.policy in SCRIPTED
-    policy = ScriptedPolicy(config.policy, config.planning, config.safety) if scripted else load_policy(config.policy)
+    if scripted and config.sampling != AS_SAVED:
+        raise HoneError(f"'{config.policy}' draws no chunks; leave out --sampling ({config.sampling.label}).")
+    if config.sampling.best_of > 1 and config.decoding == "greedy":
+        raise HoneError("greedy candidates are all the same; to take the best of several, add `--decoding sampled`.")
+    if scripted:
+        policy = ScriptedPolicy(config.policy, config.planning, config.safety)
+    else:
+        policy = config.sampling.apply(load_policy(config.policy))
     env = config.env.seen_by(policy.spec)
     check_compatible(policy.spec, env.spec)
     if scripted and config.planning.asks_a_model and config.workers:
@@ -88,7 +98,7 @@ def run(config: Config) -> int:
             pool,
             policy,
             setup,
-            lambda s: protocol_card(s, env, policy),
+            lambda s: protocol_card(s, env, policy, config.sampling.label),
             policy_name=config.policy,
             on_episode=lambda trajectory: step(1),
         )

@@ -19,6 +19,9 @@ WAIT_STEPS = 10
 HELD_STEPS = 20
 """Control steps after release for which a success must stay true to count as held."""
 
+LATER = ("perturbations", "safety_limits", "sampling")
+"""Fields of the card that were added to it."""
+
 PACKAGES = ("hone-vla", "torch", "numpy", "mujoco", "robosuite", "bddl", "hf-libero")
 """Whose versions can move a score."""
 
@@ -73,12 +76,14 @@ class ProtocolCard:
     """Robustness tests applied, "camera:2 seed 0" say; see hone/envs/libero/perturb.py."""
     safety_limits: str = ""
     """What the motions were kept to: speed, force, box, height over the table; empty for a policy without limits."""
+    sampling: str = ""
+    """What was chosen of how chunks are drawn, "best_of 8" say; empty for a policy that acts as it was saved."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; tuples become lists. Without perturbations or safety limits these fields are absent, so that a
-        card from before they existed keeps its hash."""
+        """Plain JSON; tuples become lists. `LATER` fields are absent where they are empty, so that a card from before
+        they existed keeps its hash."""
         data = json.loads(json.dumps(asdict(self)))
-        return {name: value for name, value in data.items() if value or name not in ("perturbations", "safety_limits")}
+        return {name: value for name, value in data.items() if value or name not in LATER}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ProtocolCard:
@@ -116,6 +121,7 @@ class ProtocolCard:
                 {"own": "the task's own", "blank": "blank", "other_task": "another task's"}[self.instruction],
             ),
             ("Decoding", f"{self.decoding}, {self.executed_chunk_length} steps executed of each chunk"),
+            ("Sampling", self.sampling or "as saved"),
             ("Cameras", f"{', '.join(self.cameras) or 'none'} at {self.image_size} px, {self.image_orientation}"),
             ("Privileged inputs", self.privilege),
             ("Assets", self.asset_pack),

@@ -87,15 +87,18 @@ def evaluate(
     ]
     cost = Cost(
         env_steps=sum(t.steps for t in trajectories),
-        decoder_evaluations=sum(t.decisions for t in trajectories),
+        decoder_evaluations=sum((t.report or {}).get("decoder_evaluations", t.decisions) for t in trajectories),
         judge_calls=sum((t.report or {}).get("model_calls", 0) for t in trajectories),
         core_seconds=(time.monotonic() - started) * max(pool.num_workers, 1),
     )
     return new_result(episodes, card(setup), cost, policy_name)
 
 
-def protocol_card(setup: Setup, env_config: Any, policy: Any) -> ProtocolCard:
-    """The card of an evaluation of `policy` in environments of `env_config` (a `LiberoConfig`)."""
+def protocol_card(setup: Setup, env_config: Any, policy: Any, sampling: str = "") -> ProtocolCard:
+    """The card of an evaluation of `policy` in environments of `env_config` (a `LiberoConfig`).
+
+    `sampling` says what was chosen of how it draws chunks (`hone.policies.sampling.Sampling.label`).
+    """
     spec = policy.spec
     return ProtocolCard(
         suite=setup.tasks[0].suite,
@@ -119,6 +122,7 @@ def protocol_card(setup: Setup, env_config: Any, policy: Any) -> ProtocolCard:
         seeds=(setup.seed,),
         perturbations=env_config.perturbations,
         safety_limits=getattr(policy, "safety_limits", ""),
+        sampling=sampling,
     )
 
 

@@ -72,6 +72,8 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
     config: ConfigT
     spec: Spec
     chunk_length: int
+    past_length: int = 0
+    """Past actions that the head decodes in front of a chunk; proposals are without them."""
     head: Head
 
     def __init__(self) -> None:
@@ -105,7 +107,8 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
         *,
         hooks: SamplingHooks = NO_HOOKS,
     ) -> tuple[Candidates, PolicyState]:
-        return self.head.sample(features, k, generators, hooks), state
+        whole = self.head.sample(features, k, generators, hooks)
+        return Candidates(whole.chunks[:, :, self.past_length :], whole.samples), state
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         return self.head.log_prob(features, candidate)

@@ -20,6 +20,7 @@ from hone.language.encoder import build_text_encoder
 from hone.policies.base import Features
 from hone.policies.camera import CameraEncoder
 from hone.policies.heads import HEADS, ChunkSpace, DCTHeadConfig, HeadConfig
+from hone.policies.heads.steered_noise import SteeredNoiseHead
 from hone.policies.inputs import (
     OBJECT_FLOORS,
     OBJECTS_V1_DIM,
@@ -50,6 +51,9 @@ class SmallPolicyConfig:
     """`images`: the cameras. `state`: privileged object tokens ("objects_v1") instead, for fast experiments."""
     chunk_length: int = 8
     """H, the number of actions decided at one look."""
+    past_length: int = 0
+    """Past actions that are decoded in front of them (past-token prediction). Never executed: they are what a candidate
+    takes to have happened, and can be compared with what did."""
     cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
     """Cameras in the order in which the observation stacks them."""
     image_size: int = 84
@@ -69,6 +73,8 @@ class SmallPolicyConfig:
     """Width of that block."""
     head: HeadConfig = field(default_factory=DCTHeadConfig)
     """The action decoder."""
+    steer_noise: bool = False
+    """Freeze the decoder and learn where it starts from instead (`steered`). For practice, not for cloning."""
 
     def __post_init__(self) -> None:
         if self.inputs not in ("images", "state"):
@@ -76,6 +82,8 @@ class SmallPolicyConfig:
         for name in ("chunk_length", "image_size", "channels", "camera_dim", "text_dim", "hint_dim"):
             if getattr(self, name) < 1:
                 raise HoneError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+        if self.past_length < 0:
+            raise HoneError(f"past_length is {self.past_length}, but it must not be negative.")
         if self.inputs == "images" and not self.cameras:
             raise HoneError("an image policy needs at least one camera; name one, or use inputs='state'.")
 
@@ -119,7 +127,7 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         super().__init__()
         self.config = config
         self.spec = config.spec
-        self.chunk_length = config.chunk_length
+        self.chunk_length, self.past_length = config.chunk_length, config.past_length
         self._text_encoder = build_text_encoder(config.text_encoder)
         floors = PROPRIO_FLOORS + (OBJECT_FLOORS if config.inputs == "state" else ())
         with seeded_initialisation(seed):
@@ -134,8 +142,11 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
                 # Without bias, so that no hint (a vector of zeros) gives a block of zeros.
                 self.hint = nn.Sequential(nn.Linear(self._text_encoder.dim, config.hint_dim, bias=False), nn.SiLU())
                 in_dim += config.hint_dim
-            space = ChunkSpace(config.chunk_length, self.spec.action_dim, self.spec.action_low, self.spec.action_high)
+            length = config.past_length + config.chunk_length
+            space = ChunkSpace(length, self.spec.action_dim, self.spec.action_low, self.spec.action_high)
             self.head = config.head.build(in_dim, space)
+            if config.steer_noise:
+                self.head = SteeredNoiseHead(self.head, in_dim)
 
     def encode(
         self,
@@ -199,3 +210,22 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
     def _embedded(self, sentences: Sequence[str]) -> Float[Tensor, "B E"]:
         vectors = as_tensor(self._text_encoder.encode(sentences), self.device)
         return vectors * math.sqrt(vectors.shape[-1])  # components of unit scale
+
+
+def steered(policy: LearnedPolicy, seed: int = 0) -> SmallPolicy:
+    """The same policy with its decoder frozen, and an actor that steers the noise it starts from (`SteeredNoiseHead`).
+
+    Before any practice it acts nearly as before: the actor, drawn from `seed`, begins with small weights.
+    """
+    if not isinstance(policy, SmallPolicy) or policy.config.steer_noise:
+        raise HoneError(
+            f"the noise of this '{policy.name}' policy cannot be steered{' twice' if policy.name == 'small' else ''}; "
+            "start from a small policy that was cloned with the head flow, eqm or score."
+        )
+    wrapped = SmallPolicy(replace(policy.config, steer_noise=True), seed)
+    weights = {
+        f"head.decoder.{name.removeprefix('head.')}" if name.startswith("head.") else name: tensor
+        for name, tensor in policy.state_dict().items()
+    }
+    wrapped.load_state_dict({**wrapped.state_dict(), **weights})
+    return wrapped

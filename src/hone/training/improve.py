@@ -37,7 +37,7 @@ from hone.memory.experience import Memory
 from hone.memory.retrieval import Retrieval
 from hone.policies import load_policy
 from hone.policies.learned import LearnedPolicy
-from hone.policies.small import SmallPolicyConfig
+from hone.policies.small import SmallPolicyConfig, steered
 from hone.primitives.expert import Manner
 from hone.rewards import (
     AdaptiveReward,
@@ -114,6 +114,9 @@ class ImproveConfig:
     """Folder of the memory of earlier runs from the same starting policy: read before practice, added to after it."""
     retrieval: Retrieval = "similar"
     """Which memories the practice starts from: those of similar instructions, any (a control), or none."""
+    steer_noise: bool = False
+    """Leave the decoder as it is and practise where it starts from (DSRL, for the heads flow, eqm and score). Its
+    exploration is the standard deviation of standard-normal noise: about 0.5, not the default here."""
     train_encoder: bool = False
     """Train the image encoder in RL too. Frozen, features are stored once and updates cost almost nothing."""
     train_step_cap: int = 180
@@ -183,6 +186,8 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
         policy = load_policy(config.policy)
     else:
         policy = starting_policy(config, run.path / "clone", tasks, progress)
+    if config.steer_noise:
+        policy = steered(policy, config.seed)
     if config.guidance.hinter != "none" and not policy.follows_hints:
         raise HoneError(
             f"guidance needs a policy that keeps hints apart, and this '{policy.name}' policy does not; clone one with "

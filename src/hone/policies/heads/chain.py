@@ -18,15 +18,7 @@ from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
-from hone.policies.heads.base import (
-    NO_HOOKS,
-    ChunkSpace,
-    Head,
-    SamplingHooks,
-    check_features,
-    check_sample,
-    row_noise,
-)
+from hone.policies.heads.base import ChunkSpace, Head, SamplingHooks, check_sample, row_noise
 from hone.policies.heads.field import Field
 
 SKIPPED, RUN, DRAWN, STOPPED = 0.0, 1.0, 2.0, 3.0
@@ -99,10 +91,9 @@ class ChainHead(Head):
         """Which steps, from `first` on, get noise: all of them, or none where there are no generators (greedy)."""
         return torch.full((rows, k, self.steps), generators is not None)
 
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
     ) -> Candidates:
-        check_features(features)
         batch, device = len(features), features.pooled.device
         noise = row_noise(generators, batch, (k, self.steps + 1, *self.space.shape), device)
         if generators is None:
@@ -133,8 +124,7 @@ class ChainHead(Head):
             states.append(x)
             active = active[~settled]
         chain = torch.cat([torch.stack(states, 1).flatten(2), torch.stack(marks, 1)[..., None]], dim=-1)
-        candidates = Candidates(*(part.unflatten(0, (batch, k)) for part in (self.space.clamp(x), chain)))
-        return hooks.after(candidates, features) if hooks.after else candidates
+        return Candidates(*(part.unflatten(0, (batch, k)) for part in (self.space.clamp(x), chain)))
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         check_sample(candidate, (self.steps + 1, math.prod(self.space.shape) + 1))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads.base import ChunkSpace, check_features, loss_noise, masked_mean, required
+from hone.policies.heads.base import ChunkSpace, Losses, loss_noise, required
 from hone.policies.heads.chain import STOPPED, ChainHead
 from hone.policies.heads.field import MLPField
 
@@ -78,21 +78,25 @@ class EqMHead(ChainHead):
         super().__init__(config.exploration, field, space, config.steps)
         self.config = config
 
-    def loss(
-        self,
-        features: Features,
-        actions: Float[Tensor, "B H A"],
-        mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        self.space.check(actions, mask)
+    def errors(
+        self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
+    ) -> Float[Tensor, "B H A"]:
+        """How far the gradient is off, at a noise and a share of it drawn for each row."""
         noise = loss_noise(actions, generator)
         generator = required(generator)
         gamma = torch.rand(len(actions), 1, 1, generator=generator, device=generator.device).to(actions)
         gradient = self.field(gamma * actions + (1 - gamma) * noise, None, self.field.condition(features))
         decay = truncated_decay(gamma, self.config.gradient_scale, self.config.decay_start)
-        return masked_mean((gradient - (noise - actions) * decay) ** 2, mask)
+        return gradient - (noise - actions) * decay
+
+    def losses(
+        self,
+        features: Features,
+        actions: Float[Tensor, "B H A"],
+        mask: Bool[Tensor, "B H"],
+        generator: torch.Generator | None,
+    ) -> Losses:
+        return Losses((self.errors(features, actions, generator) ** 2).mean(-1), mask)
 
     def mean(
         self,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads.base import ChunkSpace, check_features, loss_noise, masked_mean, required
+from hone.policies.heads.base import ChunkSpace, Losses, loss_noise, required
 from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import Field, MLPField
 
@@ -62,20 +62,24 @@ class FlowHead(ChainHead):
         super().__init__(exploration, field, space, steps)
         self.chain: Chain = chain
 
-    def loss(
-        self,
-        features: Features,
-        actions: Float[Tensor, "B H A"],
-        mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        self.space.check(actions, mask)
+    def errors(
+        self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
+    ) -> Float[Tensor, "B H A"]:
+        """How far the velocity is off, at a noise and a time drawn for each row."""
         noise = loss_noise(actions, generator)
         time = beta_times(len(actions), required(generator)).to(actions)
         t = time[:, None, None]
         velocity = self.field((1 - t) * noise + t * actions, time, self.field.condition(features))
-        return masked_mean((velocity - (actions - noise)) ** 2, mask)
+        return velocity - (actions - noise)
+
+    def losses(
+        self,
+        features: Features,
+        actions: Float[Tensor, "B H A"],
+        mask: Bool[Tensor, "B H"],
+        generator: torch.Generator | None,
+    ) -> Losses:
+        return Losses((self.errors(features, actions, generator) ** 2).mean(-1), mask)
 
     def mean(
         self,

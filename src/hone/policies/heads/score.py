@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads.base import ChunkSpace, check_features, loss_noise, masked_mean, required
+from hone.policies.heads.base import ChunkSpace, Losses, loss_noise, required
 from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import MLPField
 
@@ -86,15 +86,27 @@ class ScoreHead(ChainHead):
         output = self.field(x / variance.sqrt(), time, given)
         return data**2 / variance * x + sigma[:, None, None] * data / variance.sqrt() * output
 
-    def loss(
+    def errors(
+        self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
+    ) -> Float[Tensor, "B H A"]:
+        """How far the denoised chunk is off, at a noise and a level of it drawn for each row, in units of `c_out`."""
+        errors, weight = self._denoising_errors(features, actions, generator)
+        return weight.sqrt() * errors
+
+    def losses(
         self,
         features: Features,
         actions: Float[Tensor, "B H A"],
         mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        self.space.check(actions, mask)
+        generator: torch.Generator | None,
+    ) -> Losses:
+        errors, weight = self._denoising_errors(features, actions, generator)
+        return Losses((weight * errors**2).mean(-1), mask)
+
+    def _denoising_errors(
+        self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
+    ) -> tuple[Float[Tensor, "B H A"], Float[Tensor, "B one one"]]:
+        """`D(a + sigma eps) - a`, and the `1 / c_out^2` that weighs its square."""
         noise = loss_noise(actions, generator)
         sigma = (1.2 * loss_noise(actions[:, 0, 0], generator) - 1.2).exp()
         sigma = sigma.clamp(self.config.sigma_min, self.config.sigma_max)
@@ -103,7 +115,7 @@ class ScoreHead(ChainHead):
             features = replace(features, pooled=torch.where(share < self.config.dropout, self.blank, features.pooled))
         denoised = self.denoised(actions + sigma[:, None, None] * noise, sigma, self.field.condition(features))
         weight = (sigma**2 + self.config.sigma_data**2) / (sigma * self.config.sigma_data) ** 2
-        return masked_mean(weight[:, None, None] * (denoised - actions) ** 2, mask)
+        return denoised - actions, weight[:, None, None]
 
     def start(self, noise: Float[Tensor, "*N H A"]) -> Float[Tensor, "*N H A"]:
         return self.config.sigma_max * noise
