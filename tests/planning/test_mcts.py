@@ -166,9 +166,7 @@ def test_a_tree_that_was_kept_goes_on_as_it_was():
     tree = grown(world, simulations=50, wave=1)
     child = int(tree.children[0, ROOT, 0])
     below = {
-        tree.states[0][n]: tree.returns[0, n].copy()
-        for n in range(tree.size[0])
-        if tree.states[0][n].startswith("a")
+        tree.states[0][n]: tree.returns[0, n].copy() for n in range(tree.size[0]) if tree.states[0][n].startswith("a")
     }
     visits = tree.visits[0, child].copy()
     assert tree.keep(0, 0)

@@ -18,6 +18,7 @@ from jaxtyping import Float32, UInt8
 
 from hone.envs.base import StepResult
 from hone.envs.libero.assets import asset_pack
+from hone.envs.libero.dynamics import Dynamics
 from hone.envs.libero.engine import Slot, SlotSnapshot, Stepper, build_stepper
 from hone.envs.libero.facts import STATE_TOKENS, FactReader, Facts
 from hone.envs.libero.incidents import Incident
@@ -75,6 +76,8 @@ class LiberoConfig:
     """Robustness test: perturbations as `kind:level`, `camera:2` say (kinds and levels: perturb.py)."""
     perturb_seed: int = 0
     """Seed of the perturbations."""
+    dynamics: Dynamics = Dynamics()
+    """Other masses and frictions than LIBERO's: a wrong model, for methods that plan with one."""
 
     def __post_init__(self) -> None:
         if self.image_size < 16 or self.image_size > 512:
@@ -98,7 +101,7 @@ class LiberoConfig:
     @property
     def perturbations(self) -> tuple[str, ...]:
         """What was perturbed, for the protocol card."""
-        return Perturber(self.perturb, self.perturb_seed).labels
+        return (*Perturber(self.perturb, self.perturb_seed).labels, *self.dynamics.labels)
 
     @property
     def spec(self) -> Spec:
@@ -132,6 +135,7 @@ class LiberoSnapshot:
     """Everything a slot's future depends on: full simulation data, controller and gripper state, step count.
 
     `placement` and `taken` tell how it came here: where the episode began and the chunks executed since.
+    It may be restored in another environment of the same asset pack: a copy that is tried things in.
     """
 
     task: Task
@@ -264,7 +268,7 @@ class LiberoEnvironment:
             raise HoneError(f"slot {index} does not exist; this environment has slots 0-{self.num_slots - 1}.")
         if task not in self._scenes:
             scene = load_scene(task, self._assets)
-            self._scenes[task] = replace(scene, model=set_physics(scene.model, self.config.physics))
+            self._scenes[task] = replace(scene, model=self.config.dynamics(set_physics(scene.model, self.config.physics)))
             self._readers[task] = FactReader(self._scenes[task])
         if placement.kind == "sampled":
             ensure_placements(self._scenes[task], self._assets, [placement.index])
