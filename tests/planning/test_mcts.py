@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -82,7 +84,7 @@ def test_the_return_of_a_line_is_discounted_by_all_its_control_steps():
     assert total == 12
     assert [action for _, action in tree.path(0, node)] == [0, 1, 1]
     line = [ROOT, *[n for n, _ in tree.path(0, node)]]
-    for left, (parent, child) in zip((12, 8, 4), zip(line, line[1:], strict=False), strict=True):
+    for left, (parent, child) in zip((12, 8, 4), pairwise(line), strict=True):
         action = tree.via[0, child]
         gained = tree.returns[0, parent, action]
         assert gained == pytest.approx(0.9**left)  # the search stopped at its first success, so it was counted once

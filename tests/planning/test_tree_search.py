@@ -190,10 +190,8 @@ def test_what_was_foreseen_comes_true_to_the_bit(libero):
 
 @pytest.mark.sim
 def test_a_wrong_model_foresees_something_else(libero):
-    from hone.envs.libero.dynamics import Dynamics
-
     config, env, _ = libero
-    wrong = replace(config, dynamics=Dynamics(friction=0.3, mass=2.0)).build(1)
+    wrong = replace(config, friction=0.3, mass=2.0).build(1)
     assert wrong.config.perturbations == ("friction x0.3", "mass x2")
     before = env.snapshot([0])
     wrong.restore([0], before)

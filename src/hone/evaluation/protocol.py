@@ -73,12 +73,15 @@ class ProtocolCard:
     """Robustness tests applied, "camera:2 seed 0" say; see hone/envs/libero/perturb.py."""
     safety_limits: str = ""
     """What the motions were kept to: speed, force, box, height over the table; empty for a policy without limits."""
+    planner: str = ""
+    """How the policy's decisions were looked ahead of, and what was seen for it; empty for the policy alone."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; tuples become lists. Without perturbations or safety limits these fields are absent, so that a
-        card from before they existed keeps its hash."""
+        """Plain JSON; tuples become lists. Without perturbations, safety limits or a planner these fields are absent:
+        a card from before they existed keeps its hash."""
         data = json.loads(json.dumps(asdict(self)))
-        return {name: value for name, value in data.items() if value or name not in ("perturbations", "safety_limits")}
+        later = ("perturbations", "safety_limits", "planner")
+        return {name: value for name, value in data.items() if value or name not in later}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ProtocolCard:
@@ -116,6 +119,7 @@ class ProtocolCard:
                 {"own": "the task's own", "blank": "blank", "other_task": "another task's"}[self.instruction],
             ),
             ("Decoding", f"{self.decoding}, {self.executed_chunk_length} steps executed of each chunk"),
+            ("Planner", self.planner or "none"),
             ("Cameras", f"{', '.join(self.cameras) or 'none'} at {self.image_size} px, {self.image_orientation}"),
             ("Privileged inputs", self.privilege),
             ("Assets", self.asset_pack),

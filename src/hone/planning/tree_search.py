@@ -80,7 +80,8 @@ class SearchConfig:
 class SearchPlanning:
     """All that a worker needs to search. `copies` is how the simulator's copies are built: as the real environment, or
     wrongly (`faithful` false), to see what a model's errors cost. `keep_targets`: keep what the search found at each
-    decision, to teach it."""
+    decision, to teach it. `oracle`: a control in which a leaf's value is what a rollout from it would return, and the
+    rollout is neither counted nor followed."""
 
     config: SearchConfig
     copies: Builder
@@ -88,6 +89,7 @@ class SearchPlanning:
     library: MacroLibrary | None = None
     faithful: bool = True
     keep_targets: bool = False
+    oracle: bool = False
 
     def build(self, policy: Policy, num_slots: int) -> TreeSearch:
         return TreeSearch(self, policy, num_slots)
@@ -139,7 +141,7 @@ class TreeSearch:
 
     def __init__(self, planning: SearchPlanning, policy: Policy, num_slots: int) -> None:
         config = planning.config
-        if planning.value is None and config.rollout_share < 1:
+        if planning.value is None and config.rollout_share < 1 and not planning.oracle:
             raise HoneError(
                 "a search with rollout_share below 1 needs a value; train one with `hone value`, or use 1 (VLAPS)."
             )
@@ -310,6 +312,12 @@ class TreeSearch:
         share, value = self._config.rollout_share, self._planning.value
         worth = np.zeros(len(slots))
         finish, tails = np.full(len(slots), np.inf), [()] * len(slots)
+        if self._planning.oracle:
+            spent = {int(row): self._episodes[int(row)].steps for row in rows}
+            worth, _, _ = self._roll_out(slots, rows, features, generators)
+            for row, steps in spent.items():
+                self._episodes[row].steps = steps
+            return worth, finish, tails
         if share < 1:
             assert value is not None
             worth += (1 - share) * value.of(features, observation)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,7 +104,7 @@ class ValueHead(nn.Module):
         sizes = (in_dim, *config.hidden_sizes)
         with seeded_initialisation(seed):
             layers: list[nn.Module] = []
-            for before, after in zip(sizes, sizes[1:], strict=False):
+            for before, after in pairwise(sizes):
                 layers += [nn.Linear(before, after), nn.LayerNorm(after), nn.SiLU()]
             self.network = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
 

@@ -1,4 +1,4 @@
-"""Scenes whose things weigh more or less, or slip more or less, than LIBERO's: what a wrong model of the world is like."""
+"""Things that weigh or slip more or less than LIBERO's: what a wrong model of the world is like."""
 
 from __future__ import annotations
 

@@ -76,8 +76,10 @@ class LiberoConfig:
     """Robustness test: perturbations as `kind:level`, `camera:2` say (kinds and levels: perturb.py)."""
     perturb_seed: int = 0
     """Seed of the perturbations."""
-    dynamics: Dynamics = Dynamics()
-    """Other masses and frictions than LIBERO's: a wrong model, for methods that plan with one."""
+    friction: float = 1.0
+    """Factor on LIBERO's friction: a wrong model, for methods that plan with one (dynamics.py)."""
+    mass: float = 1.0
+    """Factor on the masses of loose things."""
 
     def __post_init__(self) -> None:
         if self.image_size < 16 or self.image_size > 512:
@@ -85,6 +87,7 @@ class LiberoConfig:
         if self.step_cap is not None and self.step_cap < 1:
             raise HoneError(f"step_cap must be positive, not {self.step_cap}.")
         Perturber(self.perturb, self.perturb_seed)  # raises for what does not exist
+        Dynamics(self.friction, self.mass)
 
     def build(self, num_slots: int) -> LiberoEnvironment:
         return LiberoEnvironment(self, num_slots)
@@ -97,6 +100,10 @@ class LiberoConfig:
         """Name and digest of the asset pack, for the protocol card."""
         pack = asset_pack(self.assets)
         return f"{pack.name}-{pack.digest}"
+
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(self.friction, self.mass)
 
     @property
     def perturbations(self) -> tuple[str, ...]:
@@ -268,7 +275,8 @@ class LiberoEnvironment:
             raise HoneError(f"slot {index} does not exist; this environment has slots 0-{self.num_slots - 1}.")
         if task not in self._scenes:
             scene = load_scene(task, self._assets)
-            self._scenes[task] = replace(scene, model=self.config.dynamics(set_physics(scene.model, self.config.physics)))
+            model = self.config.dynamics(set_physics(scene.model, self.config.physics))
+            self._scenes[task] = replace(scene, model=model)
             self._readers[task] = FactReader(self._scenes[task])
         if placement.kind == "sampled":
             ensure_placements(self._scenes[task], self._assets, [placement.index])
