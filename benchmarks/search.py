@@ -59,7 +59,7 @@ class Suite:
     steps: int
 
 
-SUITES = {"libero_object": Suite(1, 120), "libero_10": Suite(3, 700)}
+SUITES = {"libero_object": Suite(1, 25), "libero_10": Suite(3, 700)}
 ARMS = ("policy", "best-of-n", "vlaps", "v-vlaps", "v-vlaps-0.5", "shuffled-value", "oracle-value")
 """`v-vlaps` has lambda 0 (no rollouts), `v-vlaps-0.5` has 0.5."""
 WRONG = ModelError(friction=0.6, mass=1.5)

@@ -344,7 +344,7 @@ class TreeSearch:
             self._count(rows[going], result.steps)
             taken[going] += result.steps
             for k, i in enumerate(going):
-                tails[i].append(chosen[k : k + 1])
+                tails[int(i)].append(chosen[k : k + 1])
                 if result.terminated[k]:
                     returns[i], finish[i] = discount ** int(taken[i]), taken[i]
             on = ~result.done & (taken[going] < self._config.rollout_steps)
