@@ -1,7 +1,6 @@
 """Search before acting: success against simulator steps, from one half-trained policy, on paired initial states.
 
-    python benchmarks/search.py                      # the named matrix: docs/algorithms/search.md
-    python benchmarks/search.py --speed              # how fast the search steps, and what a node weighs
+    python benchmarks/search.py     # the named matrix: docs/algorithms/search.md
 
 Per suite and seed: a state-token policy is cloned from a few demonstrations, rolled out on sampled placements, and a
 value and a library of chunks are fitted to that. Then every arm acts on the official initial states with at most as
@@ -86,7 +85,6 @@ class Config:
     candidates: CandidateConfig = field(default_factory=CandidateConfig)
     mcts: MctsConfig = field(default_factory=MctsConfig)
     output: Path = Path("runs/benchmark-search")
-    speed: bool = False
 
 
 ENV = LiberoConfig(physics="fast", images=False, state_tokens=True)
@@ -95,11 +93,6 @@ ENV = LiberoConfig(physics="fast", images=False, state_tokens=True)
 def main(config: Config) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
-    if config.speed:
-        from search_speed import measure
-
-        append_row("search_speed", measure(*prepared(config, config.suites[0], config.seeds[0])[:2], ENV))
-        return
     for seed in config.seeds:
         for suite in config.suites:
             policy, folder, metrics = prepared(config, suite, seed)

@@ -15,7 +15,7 @@ from hone.planning.candidates import CandidateConfig
 from hone.planning.mcts import MctsConfig
 from hone.planning.tree_search import SearchConfig, SearchPlanning
 from hone.policies.small import SmallPolicyConfig
-from hone.training.rollout import EpisodeRequest, rollout
+from hone.training.rollout import EpisodeRequest, Trajectory, rollout
 from hone.types import Observation, Placement
 
 SEARCH = SearchConfig(
@@ -29,6 +29,11 @@ class Nearness:
 
     def of(self, features: Any, observation: Observation) -> np.ndarray:
         return np.clip(observation.proprio[:, 0] / GOAL, 0, 1).astype(np.float32)
+
+
+def told(trajectory: Trajectory) -> dict[str, Any]:
+    assert trajectory.report is not None
+    return trajectory.report["search"]
 
 
 def requests(*placements: int) -> list[EpisodeRequest]:
@@ -52,7 +57,7 @@ def test_a_policy_that_is_too_slow_alone_gets_there_with_search():
     for config, value in ((blind, None), (replace(SEARCH, rollout_share=0.0), Nearness())):
         searched = run(config, 0, 1, value=value)
         assert all(trajectory.success for trajectory in searched)
-        report = searched[0].report["search"]
+        report = told(searched[0])
         assert report["solved_at_decision"] is not None
         assert report["simulator_steps"] > 0
 
@@ -73,12 +78,12 @@ def test_without_anything_to_search_it_is_the_policy(changes):
     for before, after in zip(sorted(alone, key=lambda t: t.request.episode_id), searched, strict=True):
         assert (before.status, before.steps) == (after.status, after.steps)
         np.testing.assert_array_equal(before.executed, after.executed)
-        assert after.report["search"]["simulator_steps"] == 0
+        assert told(after)["simulator_steps"] == 0
 
 
 def test_an_episode_does_not_depend_on_those_beside_it():
     def of(trajectory):
-        report = {name: value for name, value in trajectory.report["search"].items() if name != "tree"}
+        report = {name: value for name, value in told(trajectory).items() if name != "tree"}
         return trajectory.steps, list(trajectory.executed), report
 
     together = run(SEARCH, 0, 5, 10, slots=3)
@@ -92,9 +97,9 @@ def test_an_episode_does_not_depend_on_those_beside_it():
 
 def test_the_budget_counts_every_simulated_step():
     (trajectory,) = run(replace(SEARCH, step_budget=40), 0, slots=1)
-    spent = trajectory.report["search"]["simulator_steps"]
+    spent = told(trajectory)["simulator_steps"]
     assert 40 <= spent <= 40 + 4 * SEARCH.mcts.wave  # the wave that was under way is finished
-    unlimited = run(SEARCH, 0, slots=1)[0].report["search"]["simulator_steps"]
+    unlimited = told(run(SEARCH, 0, slots=1)[0])["simulator_steps"]
     assert unlimited > spent
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from hone.evaluation.charts import number
 from hone.evaluation.results import EpisodeResult, EvaluationResult
 
-ROW_HEIGHT, MARGIN, WIDTH = 46, 26, 720
+ROW_HEIGHT, MARGIN, WIDTH = 46.0, 26.0, 720.0
 SMALLEST, LARGEST = 3.0, 15.0
 """Radius of a node that was visited once, and of the root."""
 WORDS_FROM = 7.0

@@ -336,11 +336,12 @@ class TreeSearch:
         going = np.arange(len(slots))
         while len(going):
             self._alive()
+            noisy = [generators[int(i)] for i in going] if noise else None
             with exploring(self._policy, noise or 1.0):
-                drawn, _ = self._policy.propose(features, None, 1, [generators[i] for i in going] if noise else None)
+                drawn, _ = self._policy.propose(features, None, 1, noisy)
             chosen = drawn.select(torch.zeros(len(going), dtype=torch.long))
             chunks = chosen.chunk.numpy().astype(np.float32)
-            result = self._copies.step([slots[i] for i in going], chunks, stop_at_success=True)
+            result = self._copies.step([slots[int(i)] for i in going], chunks, stop_at_success=True)
             self._count(rows[going], result.steps)
             taken[going] += result.steps
             for k, i in enumerate(going):
