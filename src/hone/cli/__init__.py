@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "demos": "record demonstrations by a scripted expert",
     "data": "write demonstrations as a LeRobot data set, or read one",
     "clone": "train a policy on recorded demonstrations",
+    "value": "teach a search what is worth trying: a value of states, and a library of chunks",
     "eval": "measure a policy's success by the rules of evidence",
     "improve": "make a policy better by itself and prove the gain",
     "bench": "measure here what Hone claims: the engine's speed, the agentic loop's gain",

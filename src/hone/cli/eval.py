@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +13,8 @@ from hone.envs.libero.suites import task as find_task
 from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
+from hone.planning.planners import ModelError, Planner, build_planning, label
+from hone.planning.tree_search import SearchConfig
 from hone.policies import load_policy
 from hone.policies.sampling import AS_SAVED, Sampling
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
@@ -48,6 +50,18 @@ class Config:
     """Of a scripted policy."""
     safety: SafetyLimits = field(default_factory=SafetyLimits)
     """What a scripted policy's motions are kept to."""
+    planner: Planner = "none"
+    """Look ahead before every decision: tree search with rollouts (`vlaps`) or a value (`vvlaps`), whole rollouts
+    (`best-of-n`), or the best of the policy's samples by `value`, by simulated `outcome`, or by `consistency`. All but
+    `value` and `consistency` try things in a perfect copy of the simulator and see success there."""
+    simulations: int | None = None
+    """Of a tree search, per decision; `search.mcts.simulations` by default."""
+    value: Path | None = None
+    """Folder that `hone value` wrote, for the planners that need a value; its library of chunks is used by all."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """Of a planner."""
+    model_error: ModelError = field(default_factory=ModelError)
+    """How wrong the copies are that a planner tries things in."""
     workers: int = 2
     """Rollout processes; 0 runs everything in this one."""
     slots: int = 16
@@ -77,6 +91,13 @@ def run(config: Config) -> int:
     check_compatible(policy.spec, env.spec)
     if scripted and config.planning.asks_a_model and config.workers:
         raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
+    if scripted and config.planner != "none":
+        raise HoneError("a scripted policy plans by itself; --planner is for policies that learn.")
+    search = config.search
+    if config.simulations is not None:
+        search = replace(search, mcts=replace(search.mcts, simulations=config.simulations))
+    planning = build_planning(config.planner, search, env, config.value, config.model_error)
+    planner = label(config.planner, search, config.model_error)
     setup = Setup(
         chosen,
         config.placement_kind,
@@ -98,8 +119,9 @@ def run(config: Config) -> int:
             pool,
             policy,
             setup,
-            lambda s: protocol_card(s, env, policy, config.sampling.label),
+            lambda s: replace(protocol_card(s, env, policy, config.sampling.label), planner=planner),
             policy_name=config.policy,
+            planning=planning,
             on_episode=lambda trajectory: step(1),
         )
     if config.output is not None:
@@ -116,6 +138,12 @@ def run(config: Config) -> int:
             f"[bold]{100 * summary['success_rate']:.1f} %[/bold] "
             f"[{100 * summary['low']:.1f}, {100 * summary['high']:.1f}] of {summary['episodes']} episodes, "
             f"held {100 * summary['held_rate']:.1f} %, faults {summary['faults']}"
+        )
+    if "search" in summary:
+        console.print(
+            f"looked ahead over {summary['cost']['simulator_steps']:,} simulated control steps, "
+            f"{summary['search']['simulator_steps_per_episode']:,.0f} an episode; {planner}",
+            highlight=False,
         )
     if "refinements" in summary:
         console.print(f"sub-goals tried again: {summary['refinements']}; plans refused: {len(summary['refusals'])}")

@@ -26,6 +26,11 @@ def caveats(run: RunRecord) -> list[str]:
         )
         if card.privilege != "none":
             notes.append(f"The policy was given {card.privilege}, which no robot could see. It is not an image policy.")
+        if card.planner:
+            notes.append(
+                f"Decisions were looked ahead of ({card.planner.split(';')[0]}): what is named under Planner below was "
+                "seen for it. Where a copy of the simulator was tried things in, no robot has such a copy."
+            )
         if card.asset_pack.startswith("standin"):
             notes.append(
                 "Objects are simple stand-in shapes in LIBERO's layout. The score is not comparable with published "

@@ -19,7 +19,7 @@ WAIT_STEPS = 10
 HELD_STEPS = 20
 """Control steps after release for which a success must stay true to count as held."""
 
-LATER = ("perturbations", "safety_limits", "sampling")
+LATER = ("perturbations", "safety_limits", "sampling", "planner")
 """Fields of the card that were added to it."""
 
 PACKAGES = ("hone-vla", "torch", "numpy", "mujoco", "robosuite", "bddl", "hf-libero")
@@ -78,6 +78,8 @@ class ProtocolCard:
     """What the motions were kept to: speed, force, box, height over the table; empty for a policy without limits."""
     sampling: str = ""
     """What was chosen of how chunks are drawn, "best_of 8" say; empty for a policy that acts as it was saved."""
+    planner: str = ""
+    """How the policy's decisions were looked ahead of, and what was seen for it; empty for the policy alone."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; tuples become lists. `LATER` fields are absent where they are empty, so that a card from before
@@ -122,6 +124,7 @@ class ProtocolCard:
             ),
             ("Decoding", f"{self.decoding}, {self.executed_chunk_length} steps executed of each chunk"),
             ("Sampling", self.sampling or "as saved"),
+            ("Planner", self.planner or "none"),
             ("Cameras", f"{', '.join(self.cameras) or 'none'} at {self.image_size} px, {self.image_orientation}"),
             ("Privileged inputs", self.privilege),
             ("Assets", self.asset_pack),

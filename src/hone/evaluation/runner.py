@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from hone.evaluation.protocol import HELD_STEPS, ProtocolCard
@@ -12,9 +12,10 @@ from hone.evaluation.results import Cost, EpisodeResult, EvaluationResult, new_r
 from hone.seeding import derive_seed
 from hone.specs import Spec
 from hone.training.rollout import EpisodeRequest, Trajectory
-from hone.training.workers import RolloutPool
+from hone.training.workers import Planning, RolloutPool
 from hone.types import Placement, Task
 
+TREES = 3
 Instruction = Literal["own", "blank", "other_task"]
 
 
@@ -63,15 +64,18 @@ def evaluate(
     *,
     policy_name: str = "",
     hold: bool = True,
+    planning: Planning | None = None,
     on_episode: Callable[[Trajectory], None] | None = None,
 ) -> EvaluationResult:
     """Run the whole setup with `policy`, whose weights the pool sends to its workers.
 
     `card` makes the protocol card of a setup (see `protocol_card`); `hold` also looks whether success outlasts the
-    gripper's release.
+    gripper's release. With `planning` the policy's decisions are looked ahead of.
     """
     started = time.monotonic()
-    trajectories = pool.collect(setup.requests(), hold_steps=HELD_STEPS if hold else 0, on_episode=on_episode)
+    held = HELD_STEPS if hold else 0
+    trajectories = pool.collect(setup.requests(), hold_steps=held, planning=planning, on_episode=on_episode)
+    trajectories = _few_trees(trajectories)
     episodes = [
         EpisodeResult(
             task=t.request.task.name,
@@ -90,8 +94,24 @@ def evaluate(
         decoder_evaluations=sum((t.report or {}).get("decoder_evaluations", t.decisions) for t in trajectories),
         judge_calls=sum((t.report or {}).get("model_calls", 0) for t in trajectories),
         core_seconds=(time.monotonic() - started) * max(pool.num_workers, 1),
+        simulator_steps=sum((t.report or {}).get("search", {}).get("simulator_steps", 0) for t in trajectories),
     )
     return new_result(episodes, card(setup), cost, policy_name)
+
+
+def _few_trees(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """Search trees are for looking at: those of `TREES` successes and as many failures are kept."""
+    left = {True: TREES, False: TREES}
+    kept = []
+    for trajectory in trajectories:
+        search = (trajectory.report or {}).get("search", {})
+        if search.get("tree") is not None:
+            left[trajectory.success] -= 1
+            if left[trajectory.success] < 0:
+                bare = (trajectory.report or {}) | {"search": search | {"tree": None}}
+                trajectory = replace(trajectory, report=bare)
+        kept.append(trajectory)
+    return kept
 
 
 def protocol_card(setup: Setup, env_config: Any, policy: Any, sampling: str = "") -> ProtocolCard:

@@ -18,6 +18,7 @@ from jaxtyping import Float32, UInt8
 
 from hone.envs.base import StepResult
 from hone.envs.libero.assets import asset_pack
+from hone.envs.libero.dynamics import Dynamics
 from hone.envs.libero.engine import Slot, SlotSnapshot, Stepper, build_stepper
 from hone.envs.libero.facts import STATE_TOKENS, FactReader, Facts
 from hone.envs.libero.incidents import Incident
@@ -75,6 +76,10 @@ class LiberoConfig:
     """Robustness test: perturbations as `kind:level`, `camera:2` say (kinds and levels: perturb.py)."""
     perturb_seed: int = 0
     """Seed of the perturbations."""
+    friction: float = 1.0
+    """Factor on LIBERO's friction: a wrong model, for methods that plan with one (dynamics.py)."""
+    mass: float = 1.0
+    """Factor on the masses of loose things."""
 
     def __post_init__(self) -> None:
         if self.image_size < 16 or self.image_size > 512:
@@ -82,6 +87,7 @@ class LiberoConfig:
         if self.step_cap is not None and self.step_cap < 1:
             raise HoneError(f"step_cap must be positive, not {self.step_cap}.")
         Perturber(self.perturb, self.perturb_seed)  # raises for what does not exist
+        Dynamics(self.friction, self.mass)
 
     def build(self, num_slots: int) -> LiberoEnvironment:
         return LiberoEnvironment(self, num_slots)
@@ -96,9 +102,13 @@ class LiberoConfig:
         return f"{pack.name}-{pack.digest}"
 
     @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(self.friction, self.mass)
+
+    @property
     def perturbations(self) -> tuple[str, ...]:
         """What was perturbed, for the protocol card."""
-        return Perturber(self.perturb, self.perturb_seed).labels
+        return (*Perturber(self.perturb, self.perturb_seed).labels, *self.dynamics.labels)
 
     @property
     def spec(self) -> Spec:
@@ -132,6 +142,7 @@ class LiberoSnapshot:
     """Everything a slot's future depends on: full simulation data, controller and gripper state, step count.
 
     `placement` and `taken` tell how it came here: where the episode began and the chunks executed since.
+    It may be restored in another environment of the same asset pack: a copy that is tried things in.
     """
 
     task: Task
@@ -264,7 +275,8 @@ class LiberoEnvironment:
             raise HoneError(f"slot {index} does not exist; this environment has slots 0-{self.num_slots - 1}.")
         if task not in self._scenes:
             scene = load_scene(task, self._assets)
-            self._scenes[task] = replace(scene, model=set_physics(scene.model, self.config.physics))
+            model = self.config.dynamics(set_physics(scene.model, self.config.physics))
+            self._scenes[task] = replace(scene, model=model)
             self._readers[task] = FactReader(self._scenes[task])
         if placement.kind == "sampled":
             ensure_placements(self._scenes[task], self._assets, [placement.index])
