@@ -24,6 +24,7 @@ VERBS: dict[str, str] = {
     "data": "write demonstrations as a LeRobot data set, or read one",
     "clone": "train a policy on recorded demonstrations",
     "eval": "measure a policy's success by the rules of evidence",
+    "serve": "serve a policy to robots and other programs over a websocket",
     "improve": "make a policy better by itself and prove the gain",
     "bench": "measure here what Hone claims: the engine's speed, the agentic loop's gain",
     "report": "turn the folder of a run into one HTML page",

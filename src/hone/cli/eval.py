@@ -13,11 +13,12 @@ from hone.envs.libero.suites import task as find_task
 from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
-from hone.policies import load_policy
+from hone.policies import Policy, load_policy
+from hone.policies.remote import PREFIX, RemoteConfig, RemotePolicy
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
 from hone.primitives.safety import SafetyLimits
 from hone.specs import check_compatible
-from hone.training.workers import RolloutPool
+from hone.training.workers import SILENCE_S, RolloutPool
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Config:
 
     policy: str
     """Folder of the policy (config.json and model.safetensors), or a planner with scripted movements, which reads
-    object poses and needs no demonstrations: `skills`, or `lmp` (language movement primitives)."""
+    object poses and needs no demonstrations: `skills`, or `lmp` (language movement primitives), or a policy server:
+    `remote:ws://host:8000`."""
     suite: str = "libero_object"
     """Benchmark suite."""
     tasks: tuple[int, ...] = ()
@@ -45,6 +47,8 @@ class Config:
     """Of a scripted policy."""
     safety: SafetyLimits = field(default_factory=SafetyLimits)
     """What a scripted policy's motions are kept to."""
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
+    """Of a policy server."""
     workers: int = 2
     """Rollout processes; 0 runs everything in this one."""
     slots: int = 16
@@ -61,12 +65,11 @@ def run(config: Config) -> int:
     if config.placements < 1:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
-    scripted = config.policy in SCRIPTED
-    policy = ScriptedPolicy(config.policy, config.planning, config.safety) if scripted else load_policy(config.policy)
+    policy = _policy(config)
     env = config.env.seen_by(policy.spec)
     check_compatible(policy.spec, env.spec)
-    if scripted and config.planning.asks_a_model and config.workers:
-        raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
+    if config.workers and _may_be_silent(config):
+        raise HoneError("the policy may think longer than a worker may be silent; add `--workers 0`.")
     setup = Setup(
         chosen,
         config.placement_kind,
@@ -121,6 +124,21 @@ def run(config: Config) -> int:
     for name, value in result.protocol.describe():
         console.print(f"  [dim]{name:<22}{value}[/dim]", highlight=False)
     return 0
+
+
+def _policy(config: Config) -> Policy:
+    if config.policy in SCRIPTED:
+        return ScriptedPolicy(config.policy, config.planning, config.safety)
+    if config.policy.startswith(PREFIX):
+        return RemotePolicy(config.policy, config.remote)
+    return load_policy(config.policy)
+
+
+def _may_be_silent(config: Config) -> bool:
+    """Whether a single decision may take longer than a worker may say nothing."""
+    if config.policy.startswith(PREFIX):
+        return config.remote.connect_s + config.remote.timeout_s >= SILENCE_S
+    return config.policy in SCRIPTED and config.planning.asks_a_model
 
 
 def _safety_line(safety: dict[str, Any]) -> str:
