@@ -25,8 +25,10 @@ VERBS: dict[str, str] = {
     "clone": "train a policy on recorded demonstrations",
     "value": "teach a search what is worth trying: a value of states, and a library of chunks",
     "eval": "measure a policy's success by the rules of evidence",
+    "serve": "serve a policy to robots and other programs over a websocket",
     "improve": "make a policy better by itself and prove the gain",
     "bench": "measure here what Hone claims: the engine's speed, the agentic loop's gain",
+    "runs": "list, compare and resume runs",
     "report": "turn the folder of a run into one HTML page",
 }
 """Name of the verb and of its module, and what it does."""

@@ -15,12 +15,13 @@ from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.planning.planners import ModelError, Planner, build_planning, label
 from hone.planning.tree_search import SearchConfig
-from hone.policies import load_policy
+from hone.policies import Policy, load_policy
+from hone.policies.remote import PREFIX, RemoteConfig, RemotePolicy
 from hone.policies.sampling import AS_SAVED, Sampling
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
 from hone.primitives.safety import SafetyLimits
 from hone.specs import check_compatible
-from hone.training.workers import RolloutPool
+from hone.training.workers import SILENCE_S, RolloutPool
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Config:
 
     policy: str
     """Folder of the policy (config.json and model.safetensors), or a planner with scripted movements, which reads
-    object poses and needs no demonstrations: `skills`, or `lmp` (language movement primitives)."""
+    object poses and needs no demonstrations: `skills`, or `lmp` (language movement primitives), or a policy server:
+    `remote:ws://host:8000`."""
     suite: str = "libero_object"
     """Benchmark suite."""
     tasks: tuple[int, ...] = ()
@@ -62,6 +64,8 @@ class Config:
     """Of a planner."""
     model_error: ModelError = field(default_factory=ModelError)
     """How wrong the copies are that a planner tries things in."""
+    remote: RemoteConfig = field(default_factory=RemoteConfig)
+    """Of a policy server."""
     workers: int = 2
     """Rollout processes; 0 runs everything in this one."""
     slots: int = 16
@@ -78,21 +82,11 @@ def run(config: Config) -> int:
     if config.placements < 1:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
-    scripted = config.policy in SCRIPTED
-    if scripted and config.sampling != AS_SAVED:
-        raise HoneError(f"'{config.policy}' draws no chunks; leave out --sampling ({config.sampling.label}).")
-    if config.sampling.best_of > 1 and config.decoding == "greedy":
-        raise HoneError("greedy candidates are all the same; to take the best of several, add `--decoding sampled`.")
-    if scripted:
-        policy = ScriptedPolicy(config.policy, config.planning, config.safety)
-    else:
-        policy = config.sampling.apply(load_policy(config.policy))
+    policy = _policy(config)
     env = config.env.seen_by(policy.spec)
     check_compatible(policy.spec, env.spec)
-    if scripted and config.planning.asks_a_model and config.workers:
-        raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
-    if scripted and config.planner != "none":
-        raise HoneError("a scripted policy plans by itself; --planner is for policies that learn.")
+    if config.workers and _may_be_silent(config):
+        raise HoneError("the policy may think longer than a worker may be silent; add `--workers 0`.")
     search = config.search
     if config.simulations is not None:
         search = replace(search, mcts=replace(search.mcts, simulations=config.simulations))
@@ -159,6 +153,28 @@ def run(config: Config) -> int:
     for name, value in result.protocol.describe():
         console.print(f"  [dim]{name:<22}{value}[/dim]", highlight=False)
     return 0
+
+
+def _policy(config: Config) -> Policy:
+    own = config.policy not in SCRIPTED and not config.policy.startswith(PREFIX)
+    if not own and config.sampling != AS_SAVED:
+        raise HoneError(f"'{config.policy}' draws its chunks itself; leave out --sampling ({config.sampling.label}).")
+    if not own and config.planner != "none":
+        raise HoneError(f"'{config.policy}' has no features to search with; leave out --planner.")
+    if config.sampling.best_of > 1 and config.decoding == "greedy":
+        raise HoneError("greedy candidates are all the same; to take the best of several, add `--decoding sampled`.")
+    if config.policy in SCRIPTED:
+        return ScriptedPolicy(config.policy, config.planning, config.safety)
+    if config.policy.startswith(PREFIX):
+        return RemotePolicy(config.policy, config.remote)
+    return config.sampling.apply(load_policy(config.policy))
+
+
+def _may_be_silent(config: Config) -> bool:
+    """Whether a single decision may take longer than a worker may say nothing."""
+    if config.policy.startswith(PREFIX):
+        return config.remote.connect_s + config.remote.timeout_s >= SILENCE_S
+    return config.policy in SCRIPTED and config.planning.asks_a_model
 
 
 def _safety_line(safety: dict[str, Any]) -> str:

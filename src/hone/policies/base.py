@@ -27,6 +27,13 @@ class NoLikelihoodError(HoneError):
     """The policy cannot score actions, so it can be evaluated but not trained with a policy gradient."""
 
 
+class PolicyFault(HoneError):
+    """Machinery that the policy needs failed (a lost server, say), and with it what it knew of its episodes.
+
+    The episodes in hand are void: they say nothing about the policy and are run again.
+    """
+
+
 @dataclass(frozen=True)
 class Features:
     """An encoded observation: `tokens [B, L, D]`, `mask [B, L]` (true = real token), `pooled [B, P]`.

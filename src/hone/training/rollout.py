@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hone.envs.base import Environment
-from hone.policies.base import Candidate, Features, Policy, Reporting
+from hone.policies.base import Candidate, Features, Policy, PolicyFault, Reporting
 from hone.seeding import torch_generator
 from hone.specs import check_compatible
 from hone.types import Observation, Placement, Status, Task
@@ -24,6 +24,9 @@ from hone.types import Observation, Placement, Status, Task
 Keep = Literal["nothing", "features", "observations"]
 """What a trajectory keeps of its decisions: enough for a policy gradient on the head alone, or on the encoder too."""
 
+
+MAX_ATTEMPTS = 3
+"""An episode that a fault of the machinery ended so often is given up as an error."""
 
 Doing = Literal["reset", "look", "decide", "step"]
 
@@ -191,8 +194,9 @@ def rollout(
     when it takes it for finished, and the simulator's success does not; each trajectory then has its facts.
     `hold(slots)` is called where an episode succeeded and says whether success outlasts a release. A diverged
     simulation is run once more under the same seed; if it diverges again the policy drove it there and the episode is a
-    failure. `guidance` says at every look what the policy is told beside the instruction; a `lookahead` has the last
-    word on what is done.
+    failure. Episodes that were under way when the policy's machinery failed (`PolicyFault`) are void and run again, at
+    last as errors. `guidance` says at every look what the policy is told beside the instruction; a `lookahead` has the
+    last word on what is done.
     `on_progress` hears of every reset, look, decision and chunk before it begins.
     """
 
@@ -241,15 +245,25 @@ def rollout(
         if guidance is not None:
             observation = replace(observation, hints=_hints(env, slots, episodes))
         begin("decide")
-        with torch.no_grad():  # not around the loop: whoever consumes this generator has a grad mode of their own
-            features = policy.encode(observation)
-            candidate = _decide(policy, features, episodes, states, slots)
-            if lookahead is not None:
-                asked = [episode.request for episode in episodes]
-                candidate = lookahead.decide(
-                    env, slots, asked, observation, features, candidate, lambda: begin("decide")
-                )
-            log_prob = None if keep == "nothing" else policy.log_prob(features, candidate).total
+        try:
+            with torch.no_grad():  # not around the loop: whoever consumes this generator has a grad mode of their own
+                features = policy.encode(observation)
+                candidate = _decide(policy, features, episodes, states, slots)
+                if lookahead is not None:
+                    asked = [episode.request for episode in episodes]
+                    candidate = lookahead.decide(
+                        env, slots, asked, observation, features, candidate, lambda: begin("decide")
+                    )
+                log_prob = None if keep == "nothing" else policy.log_prob(features, candidate).total
+        except PolicyFault as fault:
+            for slot in slots:
+                again = replace(running[slot].request, attempt=running[slot].request.attempt + 1)
+                if again.attempt == MAX_ATTEMPTS:
+                    yield replace(finish(slot, fault=str(fault)), status="error")
+                else:
+                    waiting.append(again)
+                    del running[slot], states[slot]
+            continue
         if log_prob is not None:
             for row, episode in enumerate(episodes):
                 here = slice(row, row + 1)

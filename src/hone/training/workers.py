@@ -37,6 +37,7 @@ from hone.envs.base import Environment
 from hone.errors import HoneError
 from hone.policies.base import Policy
 from hone.training.rollout import (
+    MAX_ATTEMPTS,
     EpisodeRequest,
     Guidance,
     Keep,
@@ -55,7 +56,6 @@ START_S = 300.0
 """The same before the first report of a job: a new worker imports torch and builds the environment first."""
 STACK_S = 2.0
 """How long a silent worker has to write down where it stands before it is killed."""
-MAX_ATTEMPTS = 3
 _DUMP_SIGNAL = signal.SIGUSR1
 
 
