@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from hone.evaluation.protocol import HELD_STEPS, ProtocolCard
+from hone.envs.base import EnvironmentConfig
+from hone.evaluation.protocol import ProtocolCard
 from hone.evaluation.results import Cost, EpisodeResult, EvaluationResult, new_result
 from hone.seeding import derive_seed
-from hone.specs import Spec
 from hone.training.rollout import EpisodeRequest, Trajectory
 from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
@@ -68,16 +68,18 @@ def evaluate(
     """Run the whole setup with `policy`, whose weights the pool sends to its workers.
 
     `card` makes the protocol card of a setup (see `protocol_card`); `hold` also looks whether success outlasts the
-    gripper's release.
+    gripper's release, where the environment can tell.
     """
     started = time.monotonic()
-    trajectories = pool.collect(setup.requests(), hold_steps=HELD_STEPS if hold else 0, on_episode=on_episode)
+    protocol = card(setup)
+    hold_steps = protocol.held_steps if hold else 0
+    trajectories = pool.collect(setup.requests(), hold_steps=hold_steps, on_episode=on_episode)
     episodes = [
         EpisodeResult(
             task=t.request.task.name,
             placement=t.request.placement,
             status=t.status,
-            held=(t.held if t.success else False) if hold else None,
+            held=(t.held if t.success else False) if hold_steps else None,
             steps=t.steps,
             decisions=t.decisions,
             seed=t.request.seed,
@@ -91,11 +93,11 @@ def evaluate(
         judge_calls=sum((t.report or {}).get("model_calls", 0) for t in trajectories),
         core_seconds=(time.monotonic() - started) * max(pool.num_workers, 1),
     )
-    return new_result(episodes, card(setup), cost, policy_name)
+    return new_result(episodes, protocol, cost, policy_name)
 
 
-def protocol_card(setup: Setup, env_config: Any, policy: Any) -> ProtocolCard:
-    """The card of an evaluation of `policy` in environments of `env_config` (a `LiberoConfig`)."""
+def protocol_card(setup: Setup, env_config: EnvironmentConfig, policy: Any) -> ProtocolCard:
+    """The card of an evaluation of `policy` in environments of `env_config`."""
     spec = policy.spec
     return ProtocolCard(
         suite=setup.tasks[0].suite,
@@ -105,24 +107,14 @@ def protocol_card(setup: Setup, env_config: Any, policy: Any) -> ProtocolCard:
         step_cap=env_config.cap(setup.tasks[0].suite),
         executed_chunk_length=policy.chunk_length,
         asset_pack=env_config.asset_label,
-        physics_profile=env_config.physics,
-        render_profile=env_config.render,
-        fixture_table="as composed under seed 0",
         cameras=spec.cameras,
         image_size=spec.image_size,
         image_orientation=spec.image_orientation,
         text_encoder=getattr(policy, "text_encoder_name", "unknown"),
         decoding=setup.decoding,
-        privilege=_privilege(spec),
+        privilege=spec.privilege,
         instruction=setup.instruction,
-        wait_steps=env_config.wait_steps,
         seeds=(setup.seed,),
-        perturbations=env_config.perturbations,
         safety_limits=getattr(policy, "safety_limits", ""),
+        **env_config.protocol(),
     )
-
-
-def _privilege(spec: Spec) -> str:
-    if spec.facts:
-        return "facts of the scene (poses, shapes, joints, contacts, force at the hand)"
-    return "object poses" if spec.state_tokens != "none" else "none"
