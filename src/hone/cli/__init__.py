@@ -1,7 +1,8 @@
 """The `hone` command: one file per verb, imported only when it is asked for.
 
 A verb is a module with `Config` (a frozen dataclass that tyro turns into options) and `run(config) -> exit code`. Its
-docstring is its help. It may also have `resume_hint(config) -> str`, which is printed after Ctrl-C.
+docstring is its help. It may also have `resume_hint(config) -> str`, which is printed after Ctrl-C, and, where it runs
+in an environment, `within(environment) -> Config`: its options as they are by default in the one that `--env` chose.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from hone import __version__
 from hone.cli.system import gl_backend
@@ -54,8 +56,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import tyro  # slow to import
 
+        from hone.cli.environments import chosen_environment
+
         module = importlib.import_module(f"hone.cli.{verb}")
-        config = tyro.cli(module.Config, args=rest, prog=f"hone {verb}", description=module.__doc__)
+        environment, rest = chosen_environment(rest)
+        options: dict[str, Any] = {}
+        if environment is not None:
+            if not hasattr(module, "within"):
+                raise HoneError(f"`hone {verb}` runs in no environment; leave --env out.")
+            options["default"] = module.within(environment)
+        config = tyro.cli(module.Config, args=rest, prog=f"hone {verb}", description=module.__doc__, **options)
         if hasattr(module, "resume_hint"):
             hint = module.resume_hint(config)
         return module.run(config)

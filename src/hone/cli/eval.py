@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import tyro
+
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
+from hone.envs.base import EnvironmentConfig
 from hone.envs.libero.environment import LiberoConfig
-from hone.envs.libero.suites import task as find_task
-from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.planning.planners import ModelError, Planner, build_planning, label
@@ -70,7 +71,7 @@ class Config:
     """Rollout processes; 0 runs everything in this one."""
     slots: int = 16
     """Environment slots per process."""
-    env: LiberoConfig = field(default_factory=LiberoConfig)
+    env: EnvironmentConfig = field(default_factory=LiberoConfig)
     """The environment, an episode's step cap included. Images or object poses are given as the policy needs them."""
     output: Path | None = None
     """Write the full result, episode by episode, to this JSON file."""
@@ -78,10 +79,14 @@ class Config:
     """Print the result as one JSON object on standard output."""
 
 
+def within(environment: EnvironmentConfig) -> Config:
+    return Config(tyro.MISSING, suite=environment.suite, env=environment)
+
+
 def run(config: Config) -> int:
     if config.placements < 1:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
-    chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
+    chosen = config.env.tasks(config.suite, config.tasks)
     policy = _policy(config)
     env = config.env.seen_by(policy.spec)
     check_compatible(policy.spec, env.spec)
@@ -101,7 +106,7 @@ def run(config: Config) -> int:
         config.seed,
     )
     progress = TerminalProgress()
-    with progress.stage("composing scenes (once)", len(chosen)) as step:
+    with progress.stage("preparing scenes (once)", len(chosen)) as step:
         for task in chosen:
             env.prepare([task], [r.placement for r in setup.requests() if r.task == task])
             step(1)
@@ -128,10 +133,11 @@ def run(config: Config) -> int:
     for name, tally in summary["per_task"].items():
         console.print(f"  {tally['successes']:>3}/{tally['episodes']:<3} {name}")
     if summary["episodes"]:
+        held = "" if summary["held_rate"] is None else f"held {100 * summary['held_rate']:.1f} %, "
         console.print(
             f"[bold]{100 * summary['success_rate']:.1f} %[/bold] "
             f"[{100 * summary['low']:.1f}, {100 * summary['high']:.1f}] of {summary['episodes']} episodes, "
-            f"held {100 * summary['held_rate']:.1f} %, faults {summary['faults']}"
+            f"{held}faults {summary['faults']}"
         )
     if "search" in summary:
         console.print(

@@ -9,6 +9,7 @@ import tyro
 
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
+from hone.envs.base import EnvironmentConfig
 from hone.evaluation.report import write_report
 from hone.training.improve import ImproveConfig, improve
 
@@ -20,6 +21,10 @@ class Config:
     run: Annotated[ImproveConfig, tyro.conf.arg(name="")]
     json: bool = False
     """Print the summary as one JSON object on standard output."""
+
+
+def within(environment: EnvironmentConfig) -> Config:
+    return Config(ImproveConfig(suite=environment.suite, env=environment))
 
 
 def run(config: Config) -> int:

@@ -69,6 +69,7 @@ class ProtocolCard:
     """Which instruction the policy was given; the other two are the language probes."""
     wait_steps: int = WAIT_STEPS
     held_steps: int = HELD_STEPS
+    """0: whether a success lasts was not looked at."""
     success_rule: str = "the task's goal is true at any control step"
     seeds: tuple[int, ...] = (0,)
     versions: dict[str, str] = field(default_factory=installed_versions)
@@ -111,13 +112,14 @@ class ProtocolCard:
         published = STEP_CAPS.get(self.suite)
         if published is not None and self.step_cap != published:
             step_cap += f" (published scores use {published})"
+        held = f"; held: still true {self.held_steps} steps after release" if self.held_steps else ""
         return [
             ("Suite", self.suite),
             ("Tasks", f"{len(self.tasks)}: {', '.join(self.tasks)}"),
             ("Placements", f"{self.placement_kind}, {_ranges(self.placements)} of each task"),
             ("Start of an episode", f"{self.wait_steps} no-op steps, then the policy"),
             ("Step cap", step_cap),
-            ("Success", f"{self.success_rule}; held: still true {self.held_steps} steps after release"),
+            ("Success", f"{self.success_rule}{held}"),
             (
                 "Instruction",
                 {"own": "the task's own", "blank": "blank", "other_task": "another task's"}[self.instruction],

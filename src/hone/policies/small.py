@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+import tyro
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,12 +23,12 @@ from hone.policies.camera import CameraEncoder
 from hone.policies.heads import HEADS, ChunkSpace, DCTHeadConfig, HeadConfig
 from hone.policies.heads.steered_noise import SteeredNoiseHead
 from hone.policies.inputs import (
-    OBJECT_FLOORS,
     OBJECTS_V1_DIM,
-    PROPRIO_FLOORS,
     Normalizer,
     object_features,
     proprio_features,
+    proprio_floors,
+    state_floors,
 )
 from hone.policies.learned import Augmentation, LearnedPolicy
 from hone.policies.observations import (
@@ -39,7 +40,7 @@ from hone.policies.observations import (
     random_shift,
 )
 from hone.policies.pretrained import build_config, seeded_initialisation
-from hone.specs import Spec
+from hone.specs import Spec, vector_width
 from hone.types import Observation
 
 
@@ -75,6 +76,10 @@ class SmallPolicyConfig:
     """The action decoder."""
     steer_noise: bool = False
     """Freeze the decoder and learn where it starts from instead (`steered`). For practice, not for cloning."""
+    robot: Annotated[Spec, tyro.conf.Suppress] = field(default_factory=Spec)
+    """What actions and proprioception mean: LIBERO's, or another environment's (`fitted_to`)."""
+    state_tokens: Annotated[str, tyro.conf.Suppress] = "objects_v1"
+    """Layout of the privileged state that `inputs="state"` reads."""
 
     def __post_init__(self) -> None:
         if self.inputs not in ("images", "state"):
@@ -89,10 +94,22 @@ class SmallPolicyConfig:
 
     @property
     def spec(self) -> Spec:
-        """The conventions the policy is trained with: LIBERO's as Hone uses it."""
+        """The conventions the policy is trained with."""
         if self.inputs == "state":
-            return Spec(cameras=(), image_size=self.image_size, state_tokens="objects_v1")
-        return Spec(cameras=self.cameras, image_size=self.image_size)
+            return replace(self.robot, cameras=(), image_size=self.image_size, state_tokens=self.state_tokens)
+        return replace(self.robot, cameras=self.cameras, image_size=self.image_size)
+
+    def fitted_to(self, environment: Spec) -> SmallPolicyConfig:
+        """This policy for the robot of an environment (or of a data set), looking through its cameras or at its
+        state."""
+        if self.inputs == "state":
+            if environment.state_tokens == "none" and vector_width(environment.proprio) is not None:
+                raise HoneError("this environment declares no state; name its keys with --env.state, or use images.")
+            known = environment.state_tokens if environment.state_tokens != "none" else self.state_tokens
+            return replace(self, robot=environment.robot, state_tokens=known)
+        if not environment.cameras:
+            raise HoneError("there are no pictures to learn from; use --network.inputs state, or give pictures.")
+        return replace(self, robot=environment.robot, cameras=environment.cameras)
 
     def build(self, seed: int = 0) -> SmallPolicy:
         return SmallPolicy(self, seed)
@@ -107,7 +124,10 @@ class SmallPolicyConfig:
         head_name = str(head.pop("name", None))
         if head_name not in HEADS:
             raise unknown_name(f"head in {where}", head_name, HEADS)
-        return build_config(cls, {**data, "head": build_config(HEADS[head_name], head, f"the head in {where}")}, where)
+        built: dict[str, Any] = {"head": build_config(HEADS[head_name], head, f"the head in {where}")}
+        if "robot" in data:
+            built["robot"] = build_config(Spec, dict(data["robot"]), f"the robot in {where}")
+        return build_config(cls, {**data, **built}, where)
 
 
 class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
@@ -129,7 +149,7 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         self.spec = config.spec
         self.chunk_length, self.past_length = config.chunk_length, config.past_length
         self._text_encoder = build_text_encoder(config.text_encoder)
-        floors = PROPRIO_FLOORS + (OBJECT_FLOORS if config.inputs == "state" else ())
+        floors = proprio_floors(self.spec) + (state_floors(self.spec) if config.inputs == "state" else ())
         with seeded_initialisation(seed):
             self.normalizer = Normalizer(floors)
             self.text = nn.Sequential(nn.Linear(self._text_encoder.dim, config.text_dim), nn.SiLU())
@@ -174,16 +194,20 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
 
     def _vector(self, observation: Observation) -> Float[Tensor, "B D"]:
         proprio = as_tensor(observation.proprio, self.device)
-        vector = proprio_features(proprio)
+        plain = vector_width(self.spec.proprio) is not None
+        vector = proprio if plain else proprio_features(proprio)
         if not self.privileged:
             return vector
-        if observation.state is None or observation.state.shape[-1] != OBJECTS_V1_DIM:
+        width = vector_width(self.spec.state_tokens)
+        if observation.state is None or observation.state.shape[-1] != (width or OBJECTS_V1_DIM):
             got = None if observation.state is None else observation.state.shape
             raise HoneError(
-                f"a state policy needs objects_v1 tokens [B, M, {OBJECTS_V1_DIM}], but observation.state is {got}."
+                f"a state policy needs {self.spec.state_tokens} [B, M, {width or OBJECTS_V1_DIM}], but "
+                f"observation.state is {got}."
             )
         tokens = as_tensor(observation.state, self.device)
-        return torch.cat([vector, object_features(tokens, proprio[:, :3])], dim=-1)
+        state = object_features(tokens, proprio[:, :3]) if width is None else tokens.flatten(1)
+        return torch.cat([vector, state], dim=-1)
 
     @property
     def follows_hints(self) -> bool:

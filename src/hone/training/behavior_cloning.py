@@ -179,7 +179,7 @@ class ChunkDataset:
         rows = [(self.episodes[self._episode_of[pair]], int(self._step_of[pair])) for pair in pairs]
         return Observation(
             proprio=np.stack([episode.proprio[t] for episode, t in rows]),
-            instructions=tuple(episode.task.instruction for episode, _ in rows),
+            instructions=tuple(episode.instruction for episode, _ in rows),
             images=_stack_images(rows) if images else None,
             state=_stack_state(rows),
         )

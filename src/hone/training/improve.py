@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 
 from hone.data.demonstrations import PLACEMENTS as TRAINING_SEEDS
-from hone.envs.libero.assets import asset_pack
+from hone.envs.base import EnvironmentConfig
 from hone.envs.libero.environment import LiberoConfig
-from hone.envs.libero.suites import task as find_task
-from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.progress import SILENT, Progress
 from hone.evaluation.protocol import source_commit
@@ -139,8 +137,8 @@ class ImproveConfig:
     """Behaviour cloning."""
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     """The policy update."""
-    env: LiberoConfig = field(default_factory=LiberoConfig)
-    """The environment the policy is evaluated in; training runs it with `physics="fast"`."""
+    env: EnvironmentConfig = field(default_factory=LiberoConfig)
+    """The environment the policy is evaluated in; training runs it as fast as it goes (LIBERO: `physics="fast"`)."""
 
     def __post_init__(self) -> None:
         for name in ("demos", "iterations", "groups", "group_size", "slots", "evaluate_every", "train_step_cap"):
@@ -157,9 +155,16 @@ class ImproveConfig:
 
     @property
     def chosen_tasks(self) -> tuple[Task, ...]:
-        if not self.tasks:
-            return suite_tasks(self.suite)
-        return tuple(find_task(self.suite, index) for index in self.tasks)
+        return self.env.tasks(self.suite, self.tasks)
+
+    @property
+    def need_facts(self) -> list[str]:
+        """Options of this run that read the truth about a scene."""
+        asked = {
+            "--reward synthesized": self.reward == "synthesized",
+            f"--guidance.hinter {self.guidance.hinter}": self.guidance.hinter != "none",
+        }
+        return [what for what, wanted in asked.items() if wanted]
 
     def exploration_at(self, iteration: int) -> float:
         done = iteration / max(self.iterations - 1, 1)
@@ -169,7 +174,9 @@ class ImproveConfig:
 def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any]:
     """Run the whole job in `config.output`, or what is left of it, and return the content of `summary.json`."""
     tasks = config.chosen_tasks  # bad names are refused here, before anything is written
-    asset_pack(config.env.assets)
+    config.env.check()
+    for what in config.need_facts:
+        config.env.require_facts(what)
     reward = build_reward(config.reward, config.synthesis, config.critic)
     run = RunFolder(config.output)
     open_run(run, asdict(config))
@@ -177,7 +184,7 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
         return read_json(run.summary)
     clock = RunClock(run)
 
-    with progress.stage("composing scenes (once)", len(tasks)) as step:
+    with progress.stage("preparing scenes (once)", len(tasks)) as step:
         for task in tasks:
             config.env.prepare([task])
             step(1)
@@ -289,7 +296,7 @@ def _train(
 
     seen = isinstance(reward, ProgressReward)  # which must not learn of success from an episode's end
     env = config.env.seen_by(policy.spec)
-    env = replace(env, physics="fast", step_cap=config.train_step_cap, stop_at_success=not seen)
+    env = env.for_practice(config.train_step_cap, stop_at_success=not seen)
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with (
         RolloutPool(env, policy, config.workers, config.slots) as pool,
@@ -411,7 +418,7 @@ def training_requests(config: ImproveConfig, group_tasks: Sequence[Task], iterat
     return requests
 
 
-def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: LiberoConfig) -> dict[str, Any]:
+def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: EnvironmentConfig) -> dict[str, Any]:
     """One point of the greedy success curve, on validation placements in the training environment."""
     result = evaluate(pool, policy, setup, lambda s: protocol_card(s, env, policy), hold=False).summary()
     return {"mode": "greedy", **{key: result[key] for key in TALLY}, "per_task": result["per_task"]}

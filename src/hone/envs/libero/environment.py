@@ -11,12 +11,13 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from hone.envs.base import StepResult
+from hone.envs.base import EnvironmentConfig, StepResult
+from hone.envs.libero import suites
 from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.dynamics import Dynamics
 from hone.envs.libero.engine import Slot, SlotSnapshot, Stepper, build_stepper
@@ -26,7 +27,6 @@ from hone.envs.libero.perturb import Perturber
 from hone.envs.libero.perturb_looks import Look
 from hone.envs.libero.render import Renderer
 from hone.envs.libero.scene import Physics, RenderProfile, Scene, ensure_placements, load_scene, set_physics
-from hone.envs.libero.suites import step_cap
 from hone.errors import HoneError
 from hone.specs import Orientation, Spec
 from hone.types import Observation, Placement, Task
@@ -41,7 +41,7 @@ KEPT_STARTS = 32
 
 
 @dataclass(frozen=True)
-class LiberoConfig:
+class LiberoConfig(EnvironmentConfig):
     """How LIBERO is run. Everything here but `engine`, `num_threads` and `cores` is part of the protocol."""
 
     assets: str = "standin"
@@ -81,6 +81,8 @@ class LiberoConfig:
     mass: float = 1.0
     """Factor on the masses of loose things."""
 
+    has_facts: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if self.image_size < 16 or self.image_size > 512:
             raise HoneError(f"image_size {self.image_size} is out of range; use 16 to 512 pixels.")
@@ -92,14 +94,33 @@ class LiberoConfig:
     def build(self, num_slots: int) -> LiberoEnvironment:
         return LiberoEnvironment(self, num_slots)
 
+    @property
+    def suite(self) -> str:
+        return "libero_object"
+
+    def tasks(self, suite: str, indices: Sequence[int] = ()) -> tuple[Task, ...]:
+        return tuple(suites.task(suite, index) for index in indices) or suites.tasks(suite)
+
+    def check(self) -> None:
+        asset_pack(self.assets)
+
     def cap(self, suite: str) -> int:
-        return self.step_cap or step_cap(suite)
+        return self.step_cap or suites.step_cap(suite)
 
     @property
     def asset_label(self) -> str:
         """Name and digest of the asset pack, for the protocol card."""
         pack = asset_pack(self.assets)
         return f"{pack.name}-{pack.digest}"
+
+    def protocol(self) -> dict[str, Any]:
+        return {
+            "physics_profile": self.physics,
+            "render_profile": self.render,
+            "fixture_table": "as composed under seed 0",
+            "wait_steps": self.wait_steps,
+            "perturbations": self.perturbations,
+        }
 
     @property
     def dynamics(self) -> Dynamics:
@@ -125,6 +146,13 @@ class LiberoConfig:
         return replace(
             self, images=bool(policy.cameras), state_tokens=policy.state_tokens != "none", facts=policy.facts
         )
+
+    def for_practice(self, step_cap: int, stop_at_success: bool) -> LiberoConfig:
+        return replace(self, physics="fast", step_cap=step_cap, stop_at_success=stop_at_success)
+
+    def for_demonstrations(self) -> LiberoConfig:
+        """It goes on after success, so that a demonstration ends with letting go."""
+        return replace(self, stop_at_success=False)
 
     def prepare(self, tasks: Sequence[Task], placements: Sequence[Placement] = (Placement("sampled", 0),)) -> None:
         """Compose and cache the scenes of `tasks` before workers start, and draw the sampled placements asked for.
