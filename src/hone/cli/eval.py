@@ -13,7 +13,7 @@ from hone.envs.libero.suites import task as find_task
 from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
-from hone.policies import load_policy
+from hone.policies import LeRobotConfig, load_policy
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
 from hone.primitives.safety import SafetyLimits
 from hone.specs import check_compatible
@@ -26,7 +26,8 @@ class Config:
 
     policy: str
     """Folder of the policy (config.json and model.safetensors), or a planner with scripted movements, which reads
-    object poses and needs no demonstrations: `skills`, or `lmp` (language movement primitives)."""
+    object poses and needs no demonstrations: `skills`, or `lmp` (language movement primitives). `lerobot:PATH` is a
+    LeRobot checkpoint, a folder or hub id."""
     suite: str = "libero_object"
     """Benchmark suite."""
     tasks: tuple[int, ...] = ()
@@ -45,6 +46,8 @@ class Config:
     """Of a scripted policy."""
     safety: SafetyLimits = field(default_factory=SafetyLimits)
     """What a scripted policy's motions are kept to."""
+    lerobot: LeRobotConfig = field(default_factory=LeRobotConfig)
+    """How a `lerobot:` policy is run."""
     workers: int = 2
     """Rollout processes; 0 runs everything in this one."""
     slots: int = 16
@@ -62,7 +65,10 @@ def run(config: Config) -> int:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
     scripted = config.policy in SCRIPTED
-    policy = ScriptedPolicy(config.policy, config.planning, config.safety) if scripted else load_policy(config.policy)
+    if scripted:
+        policy = ScriptedPolicy(config.policy, config.planning, config.safety)
+    else:
+        policy = load_policy(config.policy, config.lerobot)
     env = config.env.seen_by(policy.spec)
     check_compatible(policy.spec, env.spec)
     if scripted and config.planning.asks_a_model and config.workers:
