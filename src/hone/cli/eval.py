@@ -13,7 +13,7 @@ from hone.envs.libero.suites import task as find_task
 from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
-from hone.policies import LeRobotConfig, load_policy
+from hone.policies import LeRobotConfig, VLMConfig, load_policy
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
 from hone.primitives.safety import SafetyLimits
 from hone.specs import check_compatible
@@ -27,7 +27,7 @@ class Config:
     policy: str
     """Folder of the policy (config.json and model.safetensors), or a planner with scripted movements, which reads
     object poses and needs no demonstrations: `skills`, or `lmp` (language movement primitives). `lerobot:PATH` is a
-    LeRobot checkpoint, a folder or hub id."""
+    LeRobot checkpoint and `vlm:PATH` an image-text model read as a policy, PATH a folder or hub id."""
     suite: str = "libero_object"
     """Benchmark suite."""
     tasks: tuple[int, ...] = ()
@@ -48,6 +48,8 @@ class Config:
     """What a scripted policy's motions are kept to."""
     lerobot: LeRobotConfig = field(default_factory=LeRobotConfig)
     """How a `lerobot:` policy is run."""
+    vlm: VLMConfig = field(default_factory=VLMConfig)
+    """How a `vlm:` policy is run."""
     workers: int = 2
     """Rollout processes; 0 runs everything in this one."""
     slots: int = 16
@@ -68,7 +70,7 @@ def run(config: Config) -> int:
     if scripted:
         policy = ScriptedPolicy(config.policy, config.planning, config.safety)
     else:
-        policy = load_policy(config.policy, config.lerobot)
+        policy = load_policy(config.policy, config.lerobot, config.vlm)
     env = config.env.seen_by(policy.spec)
     check_compatible(policy.spec, env.spec)
     if scripted and config.planning.asks_a_model and config.workers:

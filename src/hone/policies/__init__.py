@@ -8,10 +8,10 @@ from hone.policies.base import Candidate, Candidates, Features, LogProb, NoLikel
 from hone.policies.blackbox import BlackBoxPolicy
 from hone.policies.flow import FlowPolicy, FlowPolicyConfig
 from hone.policies.learned import Augmentation, LearnedPolicy
-from hone.policies.lerobot import PREFIX as LEROBOT
 from hone.policies.lerobot import LeRobotConfig, LeRobotPolicy
 from hone.policies.pretrained import CONFIG_NAME, read_config, read_weights
 from hone.policies.small import SmallPolicy, SmallPolicyConfig
+from hone.policies.vlm import VLMConfig, VLMPolicy
 
 POLICIES: dict[str, type[SmallPolicyConfig] | type[FlowPolicyConfig]] = {
     "small": SmallPolicyConfig,
@@ -19,20 +19,28 @@ POLICIES: dict[str, type[SmallPolicyConfig] | type[FlowPolicyConfig]] = {
 }
 
 
-def load_policy(policy: str | Path, lerobot: LeRobotConfig | None = None) -> LearnedPolicy:
-    """The policy saved in the folder `policy`, whichever of `POLICIES` it is, or LeRobot's of `lerobot:FOLDER_OR_ID`,
-    run as `lerobot` says."""
-    if str(policy).startswith(LEROBOT):
-        return replace(lerobot or LeRobotConfig(), base=str(policy).removeprefix(LEROBOT)).build()
+ON_CHECKPOINTS = {policy.name: policy for policy in (LeRobotPolicy, VLMPolicy)}
+"""Policies on somebody else's checkpoint, `--policy NAME:CHECKPOINT`. Their own folders hold what was trained."""
+
+
+def load_policy(
+    policy: str | Path, lerobot: LeRobotConfig | None = None, vlm: VLMConfig | None = None
+) -> LearnedPolicy:
+    """The policy saved in the folder `policy`, whichever it is, or one on a checkpoint, `lerobot:CHECKPOINT` or
+    `vlm:CHECKPOINT`, run as `lerobot` or `vlm` says."""
+    kind, _, base = str(policy).partition(":")
+    if base and kind in ON_CHECKPOINTS:
+        config = {"lerobot": lerobot or LeRobotConfig(), "vlm": vlm or VLMConfig()}[kind]
+        return replace(config, base=base).build()
     folder = Path(policy)
     name, data = read_config(folder)
-    if name == LeRobotPolicy.name:  # adapters on somebody else's checkpoint, which is no weight file of ours
-        return LeRobotPolicy.from_pretrained(folder)
+    if name in ON_CHECKPOINTS:
+        return ON_CHECKPOINTS[name].from_pretrained(folder)
     if name not in POLICIES:
-        raise unknown_name(f"policy in {folder}", name, POLICIES)
-    policy = POLICIES[name].from_json(data, str(folder / CONFIG_NAME)).build()
-    read_weights(folder, policy)
-    return policy
+        raise unknown_name(f"policy in {folder}", name, [*POLICIES, *ON_CHECKPOINTS])
+    built = POLICIES[name].from_json(data, str(folder / CONFIG_NAME)).build()
+    read_weights(folder, built)
+    return built
 
 
 __all__ = [
@@ -52,5 +60,7 @@ __all__ = [
     "Policy",
     "SmallPolicy",
     "SmallPolicyConfig",
+    "VLMConfig",
+    "VLMPolicy",
     "load_policy",
 ]

@@ -18,14 +18,13 @@ from hone.errors import HoneError
 from hone.policies.pretrained import CONFIG_NAME, WEIGHTS_NAME
 
 
-def add_adapters(network: Any, rank: int) -> nn.Module:
-    """`network` with adapters on the layers that its own library names, everything else frozen.
+def add_adapters(network: Any, rank: int, targets: str) -> nn.Module:
+    """`network` with adapters on the layers whose names match `targets`, everything else frozen.
 
     An adapter is `B A alpha / rank` beside a weight, `alpha = rank`, `B = 0` at first: nothing changes until it learns.
     """
     from peft import LoraConfig, get_peft_model
 
-    targets = network._get_default_peft_targets()["target_modules"]
     adapted = get_peft_model(network, LoraConfig(r=rank, lora_alpha=rank, lora_dropout=0.0, target_modules=targets))
     for name, parameter in adapted.named_parameters():
         parameter.requires_grad_(".lora_" in name)
@@ -41,6 +40,13 @@ def write_adapters(folder: Path, policy_name: str, config: Mapping[str, Any], te
     write_atomically(folder / WEIGHTS_NAME, safetensors.torch.save(stored))
     document = {"policy": policy_name, "config": dict(config)}
     write_atomically(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
+
+
+def device_of(wanted: str) -> str:
+    """The device named, or for "auto" a GPU where there is one."""
+    if wanted != "auto":
+        return wanted
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @torch.no_grad()

@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from hone.errors import HoneError, unknown_name
-from hone.policies.base import Candidate, Candidates, Features, LogProb, PolicyState
-from hone.policies.heads.base import NO_HOOKS, SamplingHooks
+from hone.policies.adapters import add_adapters, device_of, read_adapters, write_adapters
+from hone.policies.base import Features
 from hone.policies.heads.flow import Chain, FlowHead
 from hone.policies.learned import Augmentation, LearnedPolicy
 from hone.policies.observations import as_tensor, camera_images, conditioned_sentences
@@ -29,8 +29,9 @@ from hone.policies.pretrained import build_config, read_config, seeded_initialis
 from hone.specs import Orientation, Spec
 from hone.types import PROPRIO_DIM, Observation
 
-PREFIX = "lerobot:"
-"""What `--policy` begins with for such a policy."""
+if TYPE_CHECKING:
+    from hone.policies.lerobot_field import LibraryField
+
 LIBERO_CAMERAS = {"image": "agentview", "image2": "robot0_eye_in_hand", "wrist_image": "robot0_eye_in_hand"}
 """Names that recordings of LIBERO give its cameras."""
 
@@ -103,21 +104,20 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
     """Prefix by the vision-language model, chunk by a `FlowHead` around the library's denoising step.
 
     `Features.tokens` are the prefix's keys and values (see `LibraryField`): a few megabytes a row, so training is
-    better off storing observations. Candidates and log-probabilities come back on the CPU, whatever the device. The
-    density is that of the executed, unpadded part of the chain, in the checkpoint's normalised units.
+    better off storing observations. The density is that of the executed, unpadded part of the chain, in the
+    checkpoint's normalised units.
     """
 
     name: ClassVar[str] = "lerobot"
     config_class = LeRobotConfig
 
     def __init__(self, config: LeRobotConfig, seed: int = 0) -> None:
-        from hone.policies.adapters import add_adapters
         from hone.policies.lerobot_checkpoint import checkpoint_folder, read_checkpoint
         from hone.policies.lerobot_field import LibraryField, NetworkSpace
 
         super().__init__()
         self.config = config
-        device = _device(config.device)
+        device = device_of(config.device)
         self.checkpoint = checkpoint = read_checkpoint(checkpoint_folder(config.base), device)
         library = checkpoint.policy.config
         self._cameras = config.camera_names(list(checkpoint.cameras))
@@ -142,7 +142,8 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
             unnormalise=checkpoint.unnormalise,
         )
         with seeded_initialisation(seed):
-            adapted = add_adapters(checkpoint.policy, config.lora_rank)
+            targets = checkpoint.policy._get_default_peft_targets()["target_modules"]
+            adapted = add_adapters(checkpoint.policy, config.lora_rank, targets)
             field = LibraryField(
                 adapted,
                 checkpoint.family,
@@ -151,8 +152,7 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
             )
             steps = config.denoising_steps or getattr(library, checkpoint.family.steps_field)
             self.head = FlowHead(field, space, steps=steps, chain=config.chain, exploration=config.exploration)
-        self.head.to(device).eval()
-        self._field = field
+        self.to(device).eval()
 
     def encode(
         self,
@@ -167,8 +167,13 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
             )
         trained = self.train_encoder and bool(self.encoder_parameters())
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            features = self._field.prefix(self.checkpoint.preprocess(self.inputs(observation)))
+            features = self.field.prefix(self.checkpoint.preprocess(self.inputs(observation)))
         return replace(features, version=self.features_version)
+
+    @property
+    def field(self) -> LibraryField:
+        """The checkpoint's network, as the head denoises with it."""
+        return cast("LibraryField", self.head.get_submodule("field"))
 
     def inputs(self, observation: Observation) -> dict[str, Any]:
         """An observation as LeRobot's recordings have it: images `[B, 3, S, S]` in [0, 1], state, instruction."""
@@ -180,39 +185,19 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
         proprio = as_tensor(observation.proprio.astype(np.float32))
         return {**named, "observation.state": proprio, "task": conditioned_sentences(observation)}
 
-    def propose(
-        self,
-        features: Features,
-        state: PolicyState,
-        k: int,
-        generators: Sequence[torch.Generator] | None,
-        *,
-        hooks: SamplingHooks = NO_HOOKS,
-    ) -> tuple[Candidates, PolicyState]:
-        candidates, state = super().propose(features, state, k, generators, hooks=hooks)
-        return Candidates(candidates.chunks.cpu(), candidates.samples.cpu()), state
-
-    def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
-        scored = super().log_prob(features, Candidate(candidate.chunk, candidate.sample.to(self.device)))
-        return LogProb(scored.total.cpu(), scored.terms.cpu(), scored.mask.cpu(), scored.kind)
-
     def fit_normalization(self, observation: Observation) -> None:
         raise HoneError("a LeRobot policy brings its statistics along; they are not fitted anew.")
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """The adapters that change the prefix. What is not an adapter is never trained."""
-        return self._field.prefix_parameters()
+        return self.field.prefix_parameters()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json`, which names the checkpoint, and the adapters beside it."""
-        from hone.policies.adapters import write_adapters
-
         write_adapters(Path(folder), self.name, self.config.to_json(), self._trained_tensors())
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> LeRobotPolicy:
-        from hone.policies.adapters import read_adapters
-
         name, data = read_config(Path(folder))
         if name != cls.name:
             raise HoneError(f"{folder} holds a '{name}' policy, not a '{cls.name}' one; use hone.policies.load_policy.")
@@ -222,8 +207,8 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
 
     def _trained_tensors(self) -> dict[str, Tensor]:
         """All that differs from the checkpoint: the adapters, the exploration scale, the start of greedy chains."""
-        own = {"exploration_scale": self.head.exploration_scale, "greedy_start": self.head.greedy_start}
-        return {**self._field.adapter_parameters(), **own}
+        own = {name: self.head.get_buffer(name) for name in ("exploration_scale", "greedy_start")}
+        return {**self.field.adapter_parameters(), **own}
 
     def _spec(self) -> Spec:
         """What the checkpoint says of itself, in the terms in which an environment is described."""
@@ -239,9 +224,3 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
             image_size=self.config.image_size or size,
             image_orientation=self.config.image_orientation,
         )
-
-
-def _device(wanted: str) -> str:
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
