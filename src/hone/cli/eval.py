@@ -16,7 +16,7 @@ from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.planning.planners import ModelError, Planner, build_planning, label
 from hone.planning.tree_search import SearchConfig
-from hone.policies import Policy, load_policy
+from hone.policies import LeRobotConfig, Policy, VLMConfig, load_policy
 from hone.policies.remote import PREFIX, RemoteConfig, RemotePolicy
 from hone.policies.sampling import AS_SAVED, Sampling
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
@@ -32,7 +32,8 @@ class Config:
     policy: str
     """Folder of the policy (config.json and model.safetensors), or a planner with scripted movements, which reads
     object poses and needs no demonstrations: `skills`, or `lmp` (language movement primitives), or a policy server:
-    `remote:ws://host:8000`."""
+    `remote:ws://host:8000`. `lerobot:PATH` is a LeRobot checkpoint and `vlm:PATH` an image-text model read as a policy,
+    PATH a folder or hub id."""
     suite: str = "libero_object"
     """Benchmark suite."""
     tasks: tuple[int, ...] = ()
@@ -67,6 +68,10 @@ class Config:
     """How wrong the copies are that a planner tries things in."""
     remote: RemoteConfig = field(default_factory=RemoteConfig)
     """Of a policy server."""
+    lerobot: LeRobotConfig = field(default_factory=LeRobotConfig)
+    """How a `lerobot:` policy is run."""
+    vlm: VLMConfig = field(default_factory=VLMConfig)
+    """How a `vlm:` policy is run."""
     workers: int = 2
     """Rollout processes; 0 runs everything in this one."""
     slots: int = 16
@@ -173,7 +178,7 @@ def _policy(config: Config) -> Policy:
         return ScriptedPolicy(config.policy, config.planning, config.safety)
     if config.policy.startswith(PREFIX):
         return RemotePolicy(config.policy, config.remote)
-    return config.sampling.apply(load_policy(config.policy))
+    return config.sampling.apply(load_policy(config.policy, config.lerobot, config.vlm))
 
 
 def _may_be_silent(config: Config) -> bool:

@@ -82,7 +82,7 @@ def evaluate(
             task=t.request.task.name,
             placement=t.request.placement,
             status=t.status,
-            held=(t.held if t.success else False) if hold_steps else None,
+            held=(t.held if t.success else False) if held else None,
             steps=t.steps,
             decisions=t.decisions,
             seed=t.request.seed,

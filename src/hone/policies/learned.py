@@ -107,11 +107,14 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
         *,
         hooks: SamplingHooks = NO_HOOKS,
     ) -> tuple[Candidates, PolicyState]:
+        """Candidates are on the CPU, where they are executed and stored, whatever the device."""
         whole = self.head.sample(features, k, generators, hooks)
-        return Candidates(whole.chunks[:, :, self.past_length :], whole.samples), state
+        return Candidates(whole.chunks[:, :, self.past_length :].cpu(), whole.samples.cpu()), state
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
-        return self.head.log_prob(features, candidate)
+        """On the CPU too, where advantages are."""
+        scored = self.head.log_prob(features, Candidate(candidate.chunk, candidate.sample.to(self.device)))
+        return LogProb(scored.total.cpu(), scored.terms.cpu(), scored.mask.cpu(), scored.kind)
 
     def initial_state(self, num_rows: int) -> PolicyState:
         return None

@@ -33,7 +33,7 @@ from hone.memory import EpisodeMemory
 from hone.memory.deltas import weights_of
 from hone.memory.experience import Memory
 from hone.memory.retrieval import Retrieval
-from hone.policies import load_policy
+from hone.policies import LeRobotConfig, VLMConfig, load_policy
 from hone.policies.learned import LearnedPolicy
 from hone.policies.small import SmallPolicyConfig, steered
 from hone.primitives.expert import Manner
@@ -76,7 +76,12 @@ class ImproveConfig:
     tasks: tuple[int, ...] = ()
     """Task numbers within the suite; all of them if none is given."""
     policy: Path | None = None
-    """Folder of a policy to start from. Without one, a small policy is cloned from demonstrations first."""
+    """Folder of a policy to start from, or `lerobot:PATH` or `vlm:PATH` (see `hone eval`). Without one, a small policy
+    is cloned from demonstrations first."""
+    lerobot: LeRobotConfig = field(default_factory=LeRobotConfig)
+    """How a `lerobot:` policy is run."""
+    vlm: VLMConfig = field(default_factory=VLMConfig)
+    """How a `vlm:` policy is run."""
     demos: int = 3
     """Scripted demonstrations per task to clone from."""
     manner: Manner = field(default_factory=Manner)
@@ -190,7 +195,7 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
             step(1)
 
     if config.policy is not None:
-        policy = load_policy(config.policy)
+        policy = load_policy(config.policy, config.lerobot, config.vlm)
     else:
         policy = starting_policy(config, run.path / "clone", tasks, progress)
     if config.steer_noise:

@@ -50,7 +50,13 @@ class ChunkSpace:
     def shape(self) -> tuple[int, int]:
         return self.length, self.action_dim
 
-    def clamp(self, chunks: Float[Tensor, "*B H A"]) -> Float[Tensor, "*B H A"]:
+    @property
+    def explored(self) -> Bool[Tensor, "H A"]:
+        """The numbers that a head draws and that count in its density: all of them, unless some are only padding."""
+        return torch.ones(self.shape, dtype=torch.bool)
+
+    def clamp(self, chunks: Float[Tensor, "*B H A"]) -> Float[Tensor, "*B H2 A2"]:
+        """What is executed of decoded chunks."""
         return chunks.clamp(self.low, self.high)
 
     def check(self, actions: Float[Tensor, "B H A"], mask: Bool[Tensor, "B H"]) -> None:

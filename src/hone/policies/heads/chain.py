@@ -35,6 +35,9 @@ class ChainHead(Head):
     the steps, and always the same start, drawn when the head was built and saved with it. (The centre of the start
     distribution would lie on the ridge between two modes, and the chunk with it.)
 
+    Only what the space says is `explored` gets noise and counts. The rest (padding, actions that are never executed)
+    moves with the field and is taken as it was recorded.
+
     A `before` hook may return fewer slices of noise: the chain then makes only its last steps, from `noise[:, :, 0]` as
     it is. This is how a chunk is warm-started from another (`warm`).
     """
@@ -43,6 +46,7 @@ class ChainHead(Head):
     """Evaluations of the field in one step."""
 
     greedy_start: Tensor
+    explored: Tensor
 
     def __init__(self, exploration: float, field: Field, space: ChunkSpace, steps: int) -> None:
         super().__init__(exploration)
@@ -52,6 +56,7 @@ class ChainHead(Head):
         self.space = space
         self.steps = steps
         self.register_buffer("greedy_start", torch.randn(space.shape))
+        self.register_buffer("explored", space.explored, persistent=False)
 
     @abstractmethod
     def mean(
@@ -114,7 +119,7 @@ class ChainHead(Head):
         for s in range(first, self.steps):
             step, noisy = torch.full_like(active, s), drawn[active, s]
             mean, settled = self.mean(x[active], previous[active], step, noisy, given[active])
-            kicks = (self.std(step) * noisy)[:, None, None] * noise[active, s - first + 1]
+            kicks = (self.std(step) * noisy)[:, None, None] * self.explored * noise[active, s - first + 1]
             moved = torch.where(settled[:, None, None], x[active], mean + kicks)
             mark = torch.where(settled, STOPPED, torch.where(noisy, DRAWN, RUN))
             marks.append(torch.full((len(x),), SKIPPED, device=device).index_copy(0, active, mark))
@@ -136,7 +141,8 @@ class ChainHead(Head):
         mean, _ = self.mean(x, previous, step, torch.ones_like(step, dtype=torch.bool), given)
         std = self.std(step)[:, None, None]
         density = -0.5 * ((following - mean) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)
-        terms = density.new_zeros(mask.shape).index_put((rows, step), density.sum((-2, -1)))
+        density = (density * self.explored).sum((-2, -1))
+        terms = density.new_zeros(mask.shape).index_put((rows, step), density)
         return LogProb(terms.sum(-1), terms, mask, "surrogate")
 
     def evaluations(self, samples: Float[Tensor, "*B S D"]) -> Int64[Tensor, "*B"]:

@@ -94,7 +94,7 @@ class FlowHead(ChainHead):
         if self.chain == "single_step":
             noise = x - time[:, None, None] * velocity
             drift = velocity - self.exploration_scale**2 * noise
-            velocity = torch.where(drawn[:, None, None], drift, velocity)
+            velocity = torch.where(drawn[:, None, None] & self.explored, drift, velocity)
         return x + velocity / self.steps, torch.zeros_like(drawn)
 
     def warm(
