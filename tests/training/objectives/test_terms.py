@@ -15,7 +15,7 @@ def test_every_term_is_one_and_none_counts_unless_it_has_a_weight():
     both = Terms(MinimumErrorEntropy(0.01), PointwiseMutualInformation(0.1))
     assert both.chosen == (both.mee, both.pmi)
     assert Terms(pmi=both.pmi).chosen == (both.pmi,)
-    with pytest.raises(HoneError, match="weight -1.0"):
+    with pytest.raises(HoneError, match=r"weight -1\.0"):
         PointwiseMutualInformation(-1.0)
 
 
