@@ -85,9 +85,9 @@ def test_a_row_does_not_depend_on_its_batch(name):
 def test_the_rows_of_a_loss_make_the_loss_and_the_after_hook_is_asked_once(name):
     head, features = make_head(name), make_features(6)
     mask, seen = torch.ones(6, head.space.length, dtype=torch.bool), []
-    actions = head.sample(features, 1, generators(6), SamplingHooks(after=lambda c, _: seen.append(c) or c)).chunks[
-        :, 0
-    ]
+    hooks = SamplingHooks(after=lambda candidates, _: seen.append(candidates) or candidates)
+    with torch.no_grad():
+        actions = head.sample(features, 1, generators(6), hooks).chunks[:, 0]
     assert len(seen) == 1
     loss = head.loss(features, actions, mask, torch.Generator().manual_seed(0))
     parts = head.losses(features, actions, mask, torch.Generator().manual_seed(0))
