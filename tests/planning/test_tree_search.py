@@ -111,6 +111,14 @@ def test_a_search_without_rollouts_needs_a_value():
         run(replace(SEARCH, rollout_share=0.5), 0)
 
 
+def test_an_oracle_is_neither_counted_nor_followed():
+    """Its rollouts are free: what is counted are chunks of four steps, one for each simulation."""
+    searched = run(replace(SEARCH, rollout_share=0.0), 0, oracle=True)[0]
+    assert told(searched)["simulator_steps"] <= 4 * told(searched)["simulations"]
+    counted = run(SEARCH, 0)[0]
+    assert told(counted)["simulator_steps"] > 4 * told(counted)["simulations"]
+
+
 def test_targets_say_what_was_visited_at_every_decision():
     found = run(SEARCH, 0, keep_targets=True)[0]
     assert len(found.targets) == found.decisions
