@@ -9,8 +9,8 @@ failures alike:
 Its mixing and hyperparameters are not published; these are our own. Three things a value can look at (`inputs`): the
 policy's features; the same with the chunk that was chosen, Q(s, u), which re-ranks candidates without a simulator
 (V-GPS, arXiv:2410.13816, has an offline-RL critic there); or proprioception and object poses (privileged), which spares
-an image policy's search from drawing. Data are split by task and initial state: `calibration` states say when to stop and
-scale the logit (Platt), `test` states are only measured on.
+an image policy's search from drawing. Data are split by task and initial state: `calibration` states say when to stop
+and scale the logit (Platt), `test` states are only measured on.
 """
 
 from __future__ import annotations
