@@ -33,12 +33,14 @@ from hone.planning.macros import MacroLibrary
 from hone.planning.mcts import MctsConfig
 from hone.planning.planners import ModelError, label, settings
 from hone.planning.preparation import LIBRARY, VALUES, PreparationConfig, fit, practice_requests
+from hone.planning.teaching import TeachingConfig, taught, teach
 from hone.planning.tree_search import SearchConfig, SearchPlanning
 from hone.planning.value import ShuffledValue, ValueConfig, ValueHead
 from hone.policies import load_policy
 from hone.policies.learned import LearnedPolicy
 from hone.policies.small import SmallPolicyConfig
 from hone.primitives.expert import Manner
+from hone.seeding import torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.starting_policy import cloned_policy
 from hone.training.workers import RolloutPool
@@ -63,6 +65,8 @@ ARMS = ("policy", "best-of-n", "vlaps", "v-vlaps", "v-vlaps-0.5", "shuffled-valu
 """`v-vlaps` has lambda 0 (no rollouts), `v-vlaps-0.5` has 0.5."""
 WRONG = ModelError(friction=0.6, mass=1.5)
 WRONG_ARMS = ("vlaps-wrong-model", "v-vlaps-wrong-model")
+TAUGHT_ARMS = ("taught-visits", "taught-executed")
+"""The policy alone, after what VLAPS found in practice was distilled into it: by visits, or what was executed."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Config:
     suites: tuple[str, ...] = ("libero_object", "libero_10")
     seeds: tuple[int, ...] = (110, 111, 112)
     """Named beforehand; 200 and above are for tuning."""
-    arms: tuple[str, ...] = (*ARMS, *WRONG_ARMS)
+    arms: tuple[str, ...] = (*ARMS, *WRONG_ARMS, *TAUGHT_ARMS)
     budgets: tuple[int, ...] = (500, 2500)
     """Simulated control steps an episode."""
     placements: int = 10
@@ -79,6 +83,8 @@ class Config:
     """All of the suite if none is given."""
     sampled: bool = False
     """Sampled placements of the validation range in place of the official initial states: for tuning."""
+    practice: int = 8
+    """Sampled placements per task that the taught arms practise on."""
     slots: int = 8
     preparation: PreparationConfig = field(default_factory=PreparationConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
@@ -154,9 +160,13 @@ def run_arm(config: Config, arm: str, budget: int, policy: LearnedPolicy, folder
     search, error = searching(config, arm, budget)
     planner = "best-of-n" if arm == "best-of-n" else "vlaps" if search.rollout_share == 1 else "vvlaps"
     tasks = chosen_tasks(config, suite)
+    practice: dict[str, Any] = {}
+    if arm in TAUGHT_ARMS:
+        policy, practice = after_teaching(config, arm, search, folder, tasks)
+    alone = arm == "policy" or arm in TAUGHT_ARMS
     setup = Setup(tasks, "sampled" if config.sampled else "official", tuple(range(config.placements)))
-    planning = None if arm == "policy" else arm_planning(arm, search, error, folder)
-    said = "" if arm == "policy" else f"{arm}: {label(planner, search, error)}"
+    planning = None if alone else arm_planning(arm, search, error, folder)
+    said = "" if alone else f"{arm}: {label(planner, search, error)}"
     with RolloutPool(ENV, policy, 0, config.slots) as pool:
         result = evaluate(
             pool,
@@ -168,7 +178,8 @@ def run_arm(config: Config, arm: str, budget: int, policy: LearnedPolicy, folder
         )
     return {
         **measured(result),
-        "rollout_share": None if arm == "policy" else search.rollout_share,
+        **practice,
+        "rollout_share": None if alone else search.rollout_share,
         "planner": said,
         "perfect_simulator": error.none,
         "cpu_seconds": time.process_time() - started,
@@ -182,12 +193,33 @@ def searching(config: Config, arm: str, budget: int) -> tuple[SearchConfig, Mode
     base = SearchConfig(replace(config.mcts, simulations=100), config.candidates, step_budget=budget)
     if arm == "best-of-n":
         return settings("best-of-n", base), error
-    if arm.startswith("vlaps"):
+    if arm.startswith("vlaps") or arm in TAUGHT_ARMS:
         return replace(base, rollout_share=1.0), error
     if arm == "v-vlaps-0.5":
         return replace(base, rollout_share=0.5), error
     spread = max(4, budget // 250)
     return replace(base, rollout_share=0.0, mcts=replace(base.mcts, simulations=spread)), error
+
+
+def after_teaching(
+    config: Config, arm: str, search: SearchConfig, folder: Path, tasks: tuple[Task, ...]
+) -> tuple[LearnedPolicy, dict[str, Any]]:
+    """A copy of the policy, taught by VLAPS on sampled placements, and what the practice cost."""
+    policy = load_policy(str(folder.parent / "policy"))
+    assert isinstance(policy, LearnedPolicy)
+    policy.train_encoder = False
+    planning = SearchPlanning(search, ENV, None, MacroLibrary.load(folder / LIBRARY), keep_targets=True)
+    asked = [
+        replace(request, greedy=True)
+        for request in practice_requests(tasks, PreparationConfig(config.practice, seed=1))
+    ]
+    with RolloutPool(ENV, policy, 0, config.slots) as pool:
+        found = pool.collect(asked, keep="features", planning=planning)
+    teaching = TeachingConfig(visits=arm == "taught-visits")
+    metrics = teach(policy, taught(found, teaching), teaching, torch_generator(0, "teach"))
+    spent = sum((trajectory.report or {})["search"]["simulator_steps"] for trajectory in found)
+    practice = {"episodes": len(found), "solved": sum(t.success for t in found), "simulator_steps": spent}
+    return policy, {"practice": practice, "teaching": metrics}
 
 
 def arm_planning(arm: str, search: SearchConfig, error: ModelError, folder: Path) -> SearchPlanning:

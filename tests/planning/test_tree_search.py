@@ -13,8 +13,11 @@ from toy_environment import GOAL, TASKS, ToyConfig, forward_policy
 from hone.errors import HoneError
 from hone.planning.candidates import CandidateConfig
 from hone.planning.mcts import MctsConfig
+from hone.planning.teaching import TeacherConfig, TeachingConfig, taught
 from hone.planning.tree_search import SearchConfig, SearchPlanning
 from hone.policies.small import SmallPolicyConfig
+from hone.training.credit import Judged, decision_batch
+from hone.training.grpo import GRPO, GRPOConfig
 from hone.training.rollout import EpisodeRequest, Trajectory, rollout
 from hone.types import Observation, Placement
 
@@ -108,11 +111,31 @@ def test_a_search_without_rollouts_needs_a_value():
         run(replace(SEARCH, rollout_share=0.5), 0)
 
 
+def test_an_oracle_is_neither_counted_nor_followed():
+    """Its rollouts are free: what is counted are chunks of four steps, one for each simulation."""
+    searched = run(replace(SEARCH, rollout_share=0.0), 0, oracle=True)[0]
+    assert told(searched)["simulator_steps"] <= 4 * told(searched)["simulations"]
+    counted = run(SEARCH, 0)[0]
+    assert told(counted)["simulator_steps"] > 4 * told(counted)["simulations"]
+
+
 def test_targets_say_what_was_visited_at_every_decision():
     found = run(SEARCH, 0, keep_targets=True)[0]
     assert len(found.targets) == found.decisions
     assert all(target.visits.sum() == pytest.approx(1.0) for target in found.targets)
     assert all(len(target.visits) == len(target.chunks) for target in found.targets)
+
+
+def test_a_teacher_acts_in_the_last_members_of_each_group():
+    asked = [replace(request, group=n // 4) for n, request in enumerate(requests(*range(8)))]
+    plain, searched = TeacherConfig(members=1).divided(asked, 4)
+    assert [request.episode_id for request in searched] == [3, 7]
+    assert [request.episode_id for request in plain] == [0, 1, 2, 4, 5, 6]
+    assert TeacherConfig().divided(asked, 4) == (asked, [])
+    with pytest.raises(HoneError, match="teaches nothing"):
+        TeacherConfig(members=1, in_groups=False, distil=False)
+    with pytest.raises(HoneError, match="no likelihood"):
+        TeacherConfig(members=1, search=SEARCH)
 
 
 # ------------------------------------------------------------------------------------------------------------- LIBERO
@@ -191,6 +214,35 @@ def test_what_was_foreseen_comes_true_to_the_bit(libero):
         assert foreseen.slot.state == env._slots[slot].state.tobytes()
         np.testing.assert_array_equal(foreseen.slot.data.qpos, env._slots[slot].data.qpos)
     env.restore([0, 1], before)
+
+
+@pytest.mark.sim
+def test_a_searched_episode_is_a_member_of_its_group(libero):
+    """Kept with the policy's likelihood of what was executed, and with targets, like any other and beside others."""
+    from hone.envs.libero.suites import task
+
+    config, _, policy = libero
+    short = replace(config, step_cap=16)
+    env = short.build(2)
+    only = CandidateConfig(samples=3, library=0)
+    planning = SearchPlanning(replace(LIBERO_SEARCH, candidates=only), short, keep_targets=True)
+    asked = [EpisodeRequest(n, task("libero_object", 0), Placement("sampled", 3), seed=n) for n in range(2)]
+    policy.train_encoder = False
+    for parameter in policy.head.parameters():
+        parameter.requires_grad_(True)
+    searched = list(rollout(env, policy, asked, keep="features", lookahead=planning.build(policy, 2)))
+    plain = list(rollout(env, policy, [replace(asked[0], episode_id=2, seed=9)], keep="features"))
+    assert all(len(t.targets) == t.decisions == 2 for t in searched)
+    batch, _ = decision_batch(
+        [*searched, *plain], Judged(torch.tensor([1.0, 0.0, 0.0]), (True, False, False)), "episode"
+    )
+    assert len(batch) == 6
+    before = batch.old_log_prob.clone()
+    GRPO(policy, GRPOConfig(epochs=1)).update(batch, torch.Generator().manual_seed(0))
+    assert bool(before.isfinite().all())
+    lesson = taught(searched, TeachingConfig(failures=True))
+    assert set(lesson.rows.tolist()) == {0, 1, 2, 3}
+    env.close()
 
 
 @pytest.mark.sim

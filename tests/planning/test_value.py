@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,7 @@ from hone.planning.value import (
     split,
 )
 from hone.policies.base import Candidate
+from hone.policies.inputs import OBJECTS_V1_DIM
 from hone.training.rollout import EpisodeRequest, Trajectory
 from hone.types import Observation, Placement
 
@@ -59,6 +62,21 @@ def test_a_value_of_chunks_sees_the_chunk():
     head = ValueHead(ValueConfig(inputs="chunk"), 16)
     with pytest.raises(HoneError, match="asked about states"):
         head.of(as_features(torch.zeros(3, 2)), BLANK)
+
+
+def test_a_value_of_states_reads_poses_and_needs_observations():
+    plain = trajectory(0, True, [4, 4])
+    with pytest.raises(HoneError, match="object poses"):
+        experience([plain], ValueConfig(inputs="state"))
+    generator = np.random.default_rng(0)
+    seen = Observation(
+        generator.normal(size=(2, 8)).astype(np.float32),
+        ("go", "go"),
+        state=generator.normal(size=(2, 3, OBJECTS_V1_DIM)).astype(np.float32),
+    )
+    known = experience([replace(plain, inputs=seen)], ValueConfig(inputs="state"))
+    head = ValueHead(ValueConfig(inputs="state", hidden_sizes=(4,)), known.inputs.shape[1])
+    np.testing.assert_allclose(head.of(as_features(torch.zeros(2, 1)), seen), head(known.inputs))
 
 
 def test_no_initial_state_is_on_two_sides():

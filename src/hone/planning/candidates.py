@@ -39,7 +39,7 @@ class CandidateConfig:
     """Of the policy, its own chunk included."""
     library: int = 2
     """Macro-actions and movement primitives."""
-    noise: float = 0.2
+    noise: float = 0.1
     """Exploration scale at which the policy is sampled."""
     nearness: float = 2.0
     """`alpha`: how much nearer chunks of the library are preferred."""

@@ -32,7 +32,7 @@ class PreparationConfig:
 
     episodes: int = 24
     """Per task, each from an initial state of its own."""
-    noise: float = 0.2
+    noise: float = 0.05
     """Exploration scale at which the policy acts in them."""
     library: int = 64
     """Macro-actions kept."""

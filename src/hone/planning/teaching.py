@@ -16,7 +16,7 @@ the library have no likelihood, so for this `candidates.library` is 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -24,9 +24,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hone.errors import HoneError
+from hone.planning.candidates import CandidateConfig
+from hone.planning.mcts import MctsConfig
+from hone.planning.tree_search import SearchConfig, SearchPlanning
 from hone.policies.base import Features
 from hone.policies.learned import LearnedPolicy
-from hone.training.rollout import Trajectory, join_inputs
+from hone.training.rollout import EpisodeRequest, Trajectory, join_inputs
+from hone.training.workers import Builder
 from hone.types import Observation
 
 LEAST_SHARE = 0.02
@@ -54,6 +58,47 @@ class TeachingConfig:
         for name in ("steps", "batch_size", "learning_rate", "max_grad_norm"):
             if not getattr(self, name) > 0:
                 raise HoneError(f"teaching {name} is {getattr(self, name)}; it must be positive.")
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """A search that acts in some of the practice episodes, and what is learned from these. It sees success, so it goes
+    with the plain reward alone."""
+
+    members: int = 0
+    """Episodes of each group in which a search acts (VLAPS); 0: no teacher."""
+    in_groups: bool = True
+    """They are members of their GRPO group."""
+    distil: bool = True
+    """What the search found is distilled after the update."""
+    search: SearchConfig = field(
+        default_factory=lambda: SearchConfig(
+            MctsConfig(simulations=16), CandidateConfig(library=0), rollout_share=1.0, step_budget=2000
+        )
+    )
+    """The search. Chunks of a library have no likelihood, so that members of groups need `candidates.library` 0."""
+    teaching: TeachingConfig = field(default_factory=lambda: TeachingConfig(steps=100))
+    """The distillation."""
+
+    def __post_init__(self) -> None:
+        if self.members < 0:
+            raise HoneError(f"teacher members is {self.members}; it must not be negative.")
+        if self.members and not (self.in_groups or self.distil):
+            raise HoneError("a teacher that is neither in groups nor distilled teaches nothing; switch one on.")
+        if self.members and self.in_groups and self.search.candidates.library:
+            raise HoneError("chunks of a library have no likelihood; set teacher.search.candidates.library to 0.")
+        if self.search.rollout_share < 1:
+            raise HoneError("a teacher has no value; its search needs rollout_share 1.")
+
+    def planning(self, copies: Builder) -> SearchPlanning:
+        return SearchPlanning(self.search, copies, keep_targets=True)
+
+    def divided(
+        self, requests: Sequence[EpisodeRequest], group_size: int
+    ) -> tuple[list[EpisodeRequest], list[EpisodeRequest]]:
+        """Those the policy acts in by itself, and those in which a search does: the last of each group."""
+        searched = [r for r in requests if r.episode_id % group_size >= group_size - self.members]
+        return [r for r in requests if r not in searched], searched
 
 
 @dataclass(frozen=True)

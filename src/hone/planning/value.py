@@ -9,8 +9,8 @@ failures alike:
 Its mixing and hyperparameters are not published; these are our own. Three things a value can look at (`inputs`): the
 policy's features; the same with the chunk that was chosen, Q(s, u), which re-ranks candidates without a simulator
 (V-GPS, arXiv:2410.13816, has an offline-RL critic there); or proprioception and object poses (privileged), which spares
-an image policy's search from drawing. Data are split by task and initial state: `calibration` states scale the logit
-(Platt), `test` states are only measured on.
+an image policy's search from drawing. Data are split by task and initial state: `calibration` states say when to stop
+and scale the logit (Platt), `test` states are only measured on.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ from hone.policies.pretrained import seeded_initialisation
 from hone.training.rollout import Trajectory
 from hone.types import Observation, Placement, Task
 
+LOOK_EVERY = 50
+"""Optimizer steps between two looks at the calibration states."""
 Inputs = Literal["features", "chunk", "state"]
 
 
@@ -201,12 +203,13 @@ def monte_carlo(steps_left: np.ndarray, success: bool, discount: float) -> Float
 
 
 def split(starts: Int64[Tensor, " D"], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Rows to train on (60 % of the initial states), to calibrate on (15 %) and to test on; none shares a state."""
+    """Rows to train on (60 % of the initial states), to stop and calibrate by (20 %) and to test on; none shares a
+    state."""
     every = torch.unique(starts)
     if len(every) < 6:
         raise HoneError(f"a value needs episodes from at least 6 initial states, not {len(every)}.")
     order = every[torch.randperm(len(every), generator=generator)]
-    first, second = int(0.6 * len(order)), max(int(0.75 * len(order)), int(0.6 * len(order)) + 1)
+    first, second = int(0.6 * len(order)), max(int(0.8 * len(order)), int(0.6 * len(order)) + 1)
     parts = order[:first], order[first:second], order[second:]
     train, calibration, test = (torch.nonzero(torch.isin(starts, part)).flatten() for part in parts)
     return train, calibration, test
@@ -215,7 +218,10 @@ def split(starts: Int64[Tensor, " D"], generator: torch.Generator) -> tuple[Tens
 def fit_value(
     known: Experience, config: ValueConfig, generator: torch.Generator, seed: int = 0
 ) -> tuple[ValueHead, dict[str, float]]:
-    """A trained and calibrated head, and how good it is on initial states it never saw."""
+    """A trained and calibrated head, and how good it is on initial states it never saw.
+
+    A few hundred episodes are soon learned by heart, so the weights kept are those that did best on calibration states.
+    """
     train, calibration, test = (known.rows(rows) for rows in split(known.starts, generator))
     if not 0 < float(train.solved.float().mean()) < 1:
         raise HoneError("a value needs successes and failures to learn from; these episodes are all of one kind.")
@@ -224,7 +230,8 @@ def fit_value(
     head.std.copy_(train.inputs.std(0).clamp(min=1e-2))
     optimizer = torch.optim.AdamW(head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=config.steps)
-    for _ in range(config.steps):
+    best, kept = float("inf"), head.state_dict()
+    for step in range(1, config.steps + 1):
         batch = train.rows(torch.randint(len(train.returns), (config.batch_size,), generator=generator))
         noise = config.jitter * torch.randn(batch.inputs.shape, generator=generator)
         loss = functional.binary_cross_entropy_with_logits(head.logits(batch.inputs, noise), batch.returns)
@@ -232,6 +239,13 @@ def fit_value(
         loss.backward()
         optimizer.step()
         schedule.step()
+        if step % LOOK_EVERY == 0 or step == config.steps:
+            with torch.no_grad():
+                logits = head.logits(calibration.inputs)
+                held_out = float(functional.binary_cross_entropy_with_logits(logits, calibration.returns))
+            if held_out < best:
+                best, kept = held_out, {name: tensor.clone() for name, tensor in head.state_dict().items()}
+    head.load_state_dict(kept)
     head.eval()
     _calibrate(head, calibration)
     found = head(test.inputs)
@@ -246,7 +260,7 @@ def fit_value(
         "decisions": float(len(known.returns)),
         "initial_states": float(len(torch.unique(known.starts))),
         "test_states": float(len(torch.unique(test.starts))),
-        "success_rate": float(known.solved.float().mean()),
+        "success_rate": float(known.solved[_firsts(known)].float().mean()),
     }
 
 
@@ -272,8 +286,13 @@ def _calibrate(head: ValueHead, known: Experience) -> None:
 
 def _first_decision(head: ValueHead, known: Experience) -> float:
     """The same area over first looks alone, where nothing but the initial state tells success from failure."""
-    first = torch.tensor([int(torch.nonzero(known.starts == start)[0]) for start in torch.unique(known.starts)])
+    first = _firsts(known)
     return area_under_curve(head(known.inputs[first]).numpy(), known.solved[first].numpy())
+
+
+def _firsts(known: Experience) -> Tensor:
+    """The row of the first decision from each initial state."""
+    return torch.tensor([int(torch.nonzero(known.starts == start)[0]) for start in torch.unique(known.starts)])
 
 
 def area_under_curve(scores: np.ndarray, positive: np.ndarray) -> float:

@@ -33,6 +33,7 @@ from hone.memory import EpisodeMemory
 from hone.memory.deltas import weights_of
 from hone.memory.experience import Memory
 from hone.memory.retrieval import Retrieval
+from hone.planning.teaching import TeacherConfig, taught, teach
 from hone.policies import LeRobotConfig, VLMConfig, load_policy
 from hone.policies.learned import LearnedPolicy
 from hone.policies.small import SmallPolicyConfig, steered
@@ -113,6 +114,8 @@ class ImproveConfig:
     """Language-guided exploration."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """How what succeeded with hints is taught to the policy without hints."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """A search in copies of the simulator that acts in some of the practice episodes."""
     memory: Path | None = None
     """Folder of the memory of earlier runs from the same starting policy: read before practice, added to after it."""
     retrieval: Retrieval = "similar"
@@ -151,6 +154,10 @@ class ImproveConfig:
                 raise HoneError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.group_size < 2:
             raise HoneError("group_size is 1, but a group-relative advantage needs at least 2 episodes per group.")
+        if self.teacher.members >= self.group_size:
+            raise HoneError(f"teacher.members is {self.teacher.members} of a group of {self.group_size}; leave some.")
+        if self.teacher.members and (self.reward != "success" or self.guidance.hinter != "none"):
+            raise HoneError("a search sees the simulator's success, and no hints; use reward success and no hinter.")
         if self.guidance.hinter == "llm" and self.workers:
             raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
         if not self.exploration >= self.final_exploration > 0:
@@ -326,12 +333,17 @@ def _train(
             requests = training_requests(config, curriculum.groups(config.groups), iteration)
             if guidance is not None:
                 requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))
+            keep = "observations" if config.train_encoder or seen else "features"
+            plain, by_search = config.teacher.divided(requests, config.group_size)
+            searched = pool.collect(by_search, keep=keep, planning=config.teacher.planning(env)) if by_search else []
             trajectories = pool.collect(
-                requests,
-                keep="observations" if config.train_encoder or seen else "features",
+                plain,
+                keep=keep,
                 witness=None if synthesized is None else Claims(synthesized.programs, synthesized.planner),
                 guidance=None if guidance is None else guidance.recalling(episodes, tasks),
             )
+            if config.teacher.in_groups:
+                trajectories = trajectories + searched
             valid = [t for t in trajectories if t.status != "error"]
             if not valid:
                 raise HoneError(f"every episode of update {iteration} was a fault ({trajectories[0].fault}).")
@@ -340,6 +352,10 @@ def _train(
                 valid = [encoded(policy, t) for t in valid]
             batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
+            if config.teacher.distil and any(t.success for t in searched):
+                lesson = taught(searched, config.teacher.teaching)
+                told = teach(policy, lesson, config.teacher.teaching, torch_generator(config.seed, "teach", iteration))
+                metrics |= {f"teacher_{name}": value for name, value in told.items()}
             if guidance is not None:
                 benefit.update(valid, outcome.succeeded)
                 new = lessons(policy, valid, outcome.succeeded, benefit.helps)
@@ -368,6 +384,8 @@ def _train(
                 "env_steps": counts["env_steps"] + sum(t.steps for t in valid),
                 "decoder_evaluations": counts["decoder_evaluations"] + sum(t.decisions for t in valid),
                 "judge_calls": counts["judge_calls"] + calls_of(reward, guidance and guidance.hinter) - asked,
+                "simulator_steps": counts["simulator_steps"]
+                + sum((t.report or {})["search"]["simulator_steps"] for t in searched),
                 "core_seconds": counts["core_seconds"] + (time.monotonic() - started) * max(config.workers, 1),
             }
             success = float(np.mean([t.success for t in valid]))  # for the log alone

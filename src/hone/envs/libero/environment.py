@@ -306,15 +306,17 @@ class LiberoEnvironment:
             model = self.config.dynamics(set_physics(scene.model, self.config.physics))
             self._scenes[task] = replace(scene, model=model)
             self._readers[task] = FactReader(self._scenes[task])
-        if placement.kind == "sampled":
-            ensure_placements(self._scenes[task], self._assets, [placement.index])
         self._ended.discard(index)
+        if self._tasks.get(index) == task and self._placements.get(index) == placement:
+            return self._slots[index]
+        scene = self._scenes[task]
+        if placement.kind == "sampled":
+            ensure_placements(scene, self._assets, [placement.index])
         if self._tasks.get(index) != task:
-            scene = self._scenes[task]
             self._slots[index] = Slot(scene.model, scene.robot, scene.goal)
             self._tasks[index] = task
         self._placements[index] = placement
-        self._looks[index] = self._perturber.look(self._scenes[task], placement)
+        self._looks[index] = self._perturber.look(scene, placement)
         return self._slots[index]
 
     def _incident(self, index: int) -> Incident:
