@@ -14,7 +14,8 @@ from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.policies import Policy, load_policy
-from hone.policies.remote import PREFIX, RemoteConfig, RemotePolicy
+from hone.policies.base import REMOTE
+from hone.policies.remote import RemoteConfig, RemotePolicy
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
 from hone.primitives.safety import SafetyLimits
 from hone.specs import check_compatible
@@ -129,14 +130,14 @@ def run(config: Config) -> int:
 def _policy(config: Config) -> Policy:
     if config.policy in SCRIPTED:
         return ScriptedPolicy(config.policy, config.planning, config.safety)
-    if config.policy.startswith(PREFIX):
+    if config.policy.startswith(REMOTE):
         return RemotePolicy(config.policy, config.remote)
     return load_policy(config.policy)
 
 
 def _may_be_silent(config: Config) -> bool:
     """Whether a single decision may take longer than a worker may say nothing."""
-    if config.policy.startswith(PREFIX):
+    if config.policy.startswith(REMOTE):
         return config.remote.connect_s + config.remote.timeout_s >= SILENCE_S
     return config.policy in SCRIPTED and config.planning.asks_a_model
 

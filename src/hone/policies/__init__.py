@@ -3,12 +3,11 @@
 from pathlib import Path
 
 from hone.errors import HoneError, unknown_name
-from hone.policies.base import Candidate, Candidates, Features, LogProb, NoLikelihoodError, Policy
+from hone.policies.base import NO_GRADIENTS, REMOTE, Candidate, Candidates, Features, LogProb, NoLikelihoodError, Policy
 from hone.policies.blackbox import BlackBoxPolicy
 from hone.policies.flow import FlowPolicy, FlowPolicyConfig
 from hone.policies.learned import Augmentation, LearnedPolicy
 from hone.policies.pretrained import CONFIG_NAME, read_config, read_weights
-from hone.policies.remote import NO_GRADIENTS, PREFIX
 from hone.policies.small import SmallPolicy, SmallPolicyConfig
 
 POLICIES: dict[str, type[SmallPolicyConfig] | type[FlowPolicyConfig]] = {
@@ -19,7 +18,7 @@ POLICIES: dict[str, type[SmallPolicyConfig] | type[FlowPolicyConfig]] = {
 
 def load_policy(folder: str | Path) -> LearnedPolicy:
     """The policy saved in `folder`, whichever of `POLICIES` it is."""
-    if str(folder).startswith(PREFIX):
+    if str(folder).startswith(REMOTE):
         raise HoneError(f"{folder} is on a server. {NO_GRADIENTS}")
     folder = Path(folder)
     name, data = read_config(folder)
