@@ -32,7 +32,7 @@ QUICK = RemoteConfig(dialect="openpi", timeout_s=0.5, connect_s=0.5, warmup_s=0.
 @contextmanager
 def stranger(behave: Callable[[Any], None]) -> Iterator[str]:
     """The address of a websocket server that does as it likes with each connection."""
-    with serve(behave, "127.0.0.1", 0, compression=None) as server:
+    with serve(behave, "127.0.0.1", 0, compression=None, close_timeout=1) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"ws://127.0.0.1:{server.socket.getsockname()[1]}"
         server.shutdown()
