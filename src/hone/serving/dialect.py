@@ -49,6 +49,10 @@ class Line(Protocol):
         """The next frame; raises `HoneError` if none comes in time and `LineLostError` if the connection breaks."""
         ...
 
+    def listen(self, wait_s: float) -> str | bytes | None:
+        """The next frame if one comes within `wait_s`."""
+        ...
+
 
 @dataclass(frozen=True)
 class Greeting:
@@ -76,10 +80,6 @@ class Question:
     instruction: str
     seed: int | None = None
     candidates: int = 1
-
-    def listen(self, wait_s: float) -> str | bytes | None:
-        """The next frame if one comes within `wait_s`."""
-        ...
 
 
 @runtime_checkable
