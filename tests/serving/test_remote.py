@@ -57,14 +57,15 @@ def test_vla_eval_hands_out_a_chunk_action_by_action() -> None:
         remote.close()
 
 
-def test_an_episode_starts_anew_on_a_line_that_was_used_before() -> None:
+@pytest.mark.parametrize(("dialect", "steps"), [("openpi", 1), ("vla_eval", H)])
+def test_an_episode_starts_anew_on_a_line_that_was_used_before(dialect: str, steps: int) -> None:
     with served(Service(CountingPolicy())) as port:
-        remote = RemotePolicy(f"ws://127.0.0.1:{port}", RemoteConfig(dialect="vla_eval", image_size=16))
+        remote = RemotePolicy(f"ws://127.0.0.1:{port}", RemoteConfig(dialect=dialect, image_size=16))
         for _ in range(2):
             state = remote.initial_state(1)
-            for look in range(H + 1):
+            for look in range(2 * steps):
                 chunks, state = decided(remote, state, 1)
-                assert chunks[0, 0, 0, 0] == pytest.approx(look // H / 1000)  # decisions of this episode
+                assert chunks[0, 0, 0, 0] == pytest.approx(look // steps / 1000)  # decisions of this episode
             del state
         remote.close()
 

@@ -30,6 +30,7 @@ VERBS: dict[str, str] = {
     "serve": "serve a policy to robots and other programs over a websocket",
     "improve": "make a policy better by itself and prove the gain",
     "bench": "measure here what Hone claims: the engine's speed, the agentic loop's gain",
+    "export": "write a policy as a folder that LeRobot loads",
     "runs": "list, compare and resume runs",
     "report": "turn the folder of a run into one HTML page",
 }

@@ -17,7 +17,8 @@ from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.planning.planners import ModelError, Planner, build_planning, label
 from hone.planning.tree_search import SearchConfig
 from hone.policies import LeRobotConfig, Policy, VLMConfig, load_policy
-from hone.policies.remote import PREFIX, RemoteConfig, RemotePolicy
+from hone.policies.base import REMOTE
+from hone.policies.remote import RemoteConfig, RemotePolicy
 from hone.policies.sampling import AS_SAVED, Sampling
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
 from hone.primitives.safety import SafetyLimits
@@ -167,7 +168,7 @@ def run(config: Config) -> int:
 
 
 def _policy(config: Config) -> Policy:
-    own = config.policy not in SCRIPTED and not config.policy.startswith(PREFIX)
+    own = config.policy not in SCRIPTED and not config.policy.startswith(REMOTE)
     if not own and config.sampling != AS_SAVED:
         raise HoneError(f"'{config.policy}' draws its chunks itself; leave out --sampling ({config.sampling.label}).")
     if not own and config.planner != "none":
@@ -176,14 +177,14 @@ def _policy(config: Config) -> Policy:
         raise HoneError("greedy candidates are all the same; to take the best of several, add `--decoding sampled`.")
     if config.policy in SCRIPTED:
         return ScriptedPolicy(config.policy, config.planning, config.safety)
-    if config.policy.startswith(PREFIX):
+    if config.policy.startswith(REMOTE):
         return RemotePolicy(config.policy, config.remote)
     return config.sampling.apply(load_policy(config.policy, config.lerobot, config.vlm))
 
 
 def _may_be_silent(config: Config) -> bool:
     """Whether a single decision may take longer than a worker may say nothing."""
-    if config.policy.startswith(PREFIX):
+    if config.policy.startswith(REMOTE):
         return config.remote.connect_s + config.remote.timeout_s >= SILENCE_S
     return config.policy in SCRIPTED and config.planning.asks_a_model
 

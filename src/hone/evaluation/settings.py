@@ -57,7 +57,8 @@ def _member(members: tuple[Any, ...], data: Any, where: str) -> Any:
     """The member of a union that `data` was written from."""
     if data is None:
         return type(None)
-    classes = [m for m in members if is_dataclass(m)]
+    bare = [get_args(m)[0] if get_origin(m) is typing.Annotated else m for m in members]
+    classes: list[type[Any]] = [m for m in bare if isinstance(m, type) and is_dataclass(m)]
     if not isinstance(data, dict) or not classes:
         return next((m for m in members if m is not type(None)), Any)
     fitting = [m for m in classes if {f.name for f in fields(m)} == set(data)]

@@ -4,13 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hone.errors import HoneError, unknown_name
-from hone.policies.base import Candidate, Candidates, Features, LogProb, NoLikelihoodError, Policy
+from hone.policies.base import NO_GRADIENTS, REMOTE, Candidate, Candidates, Features, LogProb, NoLikelihoodError, Policy
 from hone.policies.blackbox import BlackBoxPolicy
 from hone.policies.flow import FlowPolicy, FlowPolicyConfig
 from hone.policies.learned import Augmentation, LearnedPolicy
 from hone.policies.lerobot import LeRobotConfig, LeRobotPolicy
 from hone.policies.pretrained import CONFIG_NAME, read_config, read_weights
-from hone.policies.remote import NO_GRADIENTS, PREFIX
 from hone.policies.small import SmallPolicy, SmallPolicyConfig
 from hone.policies.vlm import VLMConfig, VLMPolicy
 
@@ -33,7 +32,7 @@ def load_policy(
     if base and kind in ON_CHECKPOINTS:
         config = {"lerobot": lerobot or LeRobotConfig(), "vlm": vlm or VLMConfig()}[kind]
         return replace(config, base=base).build()
-    if str(policy).startswith(PREFIX):
+    if str(policy).startswith(REMOTE):
         raise HoneError(f"{policy} is on a server. {NO_GRADIENTS}")
     folder = Path(policy)
     name, data = read_config(folder)

@@ -23,6 +23,8 @@ import torch
 from hone.data.lerobot_format import reorient
 from hone.errors import HoneError
 from hone.policies.base import (
+    NO_GRADIENTS,
+    REMOTE,
     Candidate,
     Candidates,
     Features,
@@ -42,16 +44,11 @@ from hone.types import PROPRIO_DIM, Observation
 
 log = logging.getLogger(__name__)
 
-PREFIX = "remote:"
 KEY_VARIABLE = "HONE_API_KEY"
 LISTEN_S = 1.5
 """A server that says nothing for so long after a client has connected speaks vla-eval's dialect (in `auto`)."""
 RESENDS = 2
 """Times a request is sent again after its connection broke."""
-NO_GRADIENTS = (
-    "a remote policy cannot score actions or be given gradients, so it can be evaluated, told hints and chosen from, "
-    "but not improved with GRPO; load its weights here, or clone it into a policy with a likelihood."
-)
 
 
 @dataclass(frozen=True)
@@ -116,7 +113,7 @@ class RemotePolicy:
 
     def __init__(self, address: str, config: RemoteConfig | None = None) -> None:
         """Connect, check names, and find out how long the server's chunks are, by one blank observation if need be."""
-        self.address = address.removeprefix(PREFIX)
+        self.address = address.removeprefix(REMOTE)
         self.config = config or RemoteConfig()
         self._key = os.environ.get(KEY_VARIABLE, "")
         self._free: list[Call] = []

@@ -14,8 +14,9 @@ from hone.serving.service import Service, Session
 from hone.serving.wire import WireError
 from hone.specs import Orientation, Spec
 
-EXTENSIONS = ("seed", "candidates")
-"""What Hone's server understands beyond openpi's protocol: a seed for sampled decoding, and several candidates."""
+EXTENSIONS = ("start", "seed", "candidates")
+"""What Hone's server understands beyond openpi's protocol: an episode's start, a seed for sampled decoding, and several
+candidates."""
 
 
 @runtime_checkable
@@ -46,6 +47,10 @@ class Line(Protocol):
 
     def receive(self, timeout_s: float) -> str | bytes:
         """The next frame; raises `HoneError` if none comes in time and `LineLostError` if the connection breaks."""
+        ...
+
+    def listen(self, wait_s: float) -> str | bytes | None:
+        """The next frame if one comes within `wait_s`."""
         ...
 
 

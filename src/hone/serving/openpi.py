@@ -5,11 +5,13 @@
     server                   {"actions": [H, A], "server_timing": {"infer_ms": …, "prev_total_ms": …}}
     server, where it failed  a *text* frame with the traceback, then it closes the connection
 
-There is no sign of an episode's start, so a policy with memory forgets only when its client connects anew.
+There is no sign of an episode's start, so for openpi's own clients a policy with memory forgets only when they connect
+anew.
 
 Hone's server adds a key "hone" to the metadata: its version, keys, spec and chunk length. A client that finds
-extensions named there may add "hone/seed" (decode by sampling) and "hone/candidates" (K chunks, in
-"hone/candidates" of the reply) to an observation. Others never send them and are served the greedy chunk.
+extensions named there may add "hone/start" (an episode's first observation), "hone/seed" (decode by sampling) and
+"hone/candidates" (K chunks, in "hone/candidates" of the reply) to an observation. Others never send them and are served
+the greedy chunk.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 VERSION = 1
 """Of the key "hone" in the metadata."""
 MAX_CANDIDATES = 64
-SEED, CANDIDATES = "hone/seed", "hone/candidates"
+START, SEED, CANDIDATES = "hone/start", "hone/seed", "hone/candidates"
 INTERNAL_ERROR = 1011
 
 
@@ -64,7 +66,10 @@ class OpenpiServer:
             frame = first if first is not None else await socket.recv()
             first, started = None, time.perf_counter()
             try:
-                ask = self._read(frame, service)
+                data = self._read(frame)
+                if data.get(START) is True:
+                    service.begin_episode(session)
+                ask = self._asked(data, service)
                 answer = await service.answer(session, ask)
             except HoneError as error:
                 await socket.send(f"HoneError: {error}")
@@ -78,7 +83,7 @@ class OpenpiServer:
             await socket.send(pack(_reply(answer, ask, previous_ms), "bytes"))
             previous_ms = (time.perf_counter() - started) * 1000
 
-    def _read(self, frame: str | bytes, service: Service) -> Ask:
+    def _read(self, frame: str | bytes) -> dict[Any, Any]:
         if isinstance(frame, str):
             raise WireError("a text frame came; observations are binary (msgpack).")
         data = unpack(frame)
@@ -91,6 +96,9 @@ class OpenpiServer:
         if missing:
             raise WireError(f"the observation lacks {', '.join(missing)}. It has {_listed(data)}; this policy wants "
                             f"{', '.join(self.names.keys())}.")  # fmt: skip
+        return data
+
+    def _asked(self, data: dict[Any, Any], service: Service) -> Ask:
         seed, candidates = data.get(SEED), data.get(CANDIDATES, 1)
         if not (seed is None or (isinstance(seed, int) and 0 <= seed < 2**63)):
             raise WireError(f"{SEED} is {seed!r}; send an integer from 0 to 2^63.")
@@ -114,9 +122,16 @@ class OpenpiClient:
     def __init__(self) -> None:
         self.names = Names()
         self._extensions: tuple[str, ...] = ()
+        self._starting = False
 
     def greet(self, line: Line, first: str | bytes | None, timeout_s: float) -> Greeting:
-        metadata = _message(first if first is not None else line.receive(timeout_s), line)
+        first = first if first is not None else line.listen(timeout_s)
+        if first is None:
+            raise HoneError(
+                f"{line.address} sent no metadata within {timeout_s:g} s, as openpi's servers do. If it speaks "
+                "vla-eval's dialect, say --remote.dialect vla_eval."
+            )
+        metadata = _message(first, line)
         if metadata.keys() >= {"type", "payload"}:
             raise HoneError(f"{line.address} speaks vla-eval's dialect; say --remote.dialect vla_eval.")
         hone = metadata.get("hone")
@@ -142,11 +157,15 @@ class OpenpiClient:
             raise HoneError(f"{line.address} sent metadata that cannot be read ({error!r}).") from error
 
     def begin(self, line: Line, instruction: str) -> None:
-        """The dialect has no word for it."""
+        """Said with the first observation to a server by Hone; the dialect itself has no word for it."""
+        self._starting = True
 
     def ask(self, line: Line, question: Question) -> None:
         data: dict[str, Any] = {key: question.images[camera] for camera, key in self.names.cameras.items()}
         data |= {self.names.state: question.proprio, self.names.prompt: question.instruction}
+        if self._starting and "start" in self._extensions:
+            data[START] = True
+        self._starting = False
         if question.seed is not None and "seed" in self._extensions:
             data[SEED] = question.seed
         if question.candidates > 1 and "candidates" in self._extensions:

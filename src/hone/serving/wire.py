@@ -84,7 +84,7 @@ def _array(value: dict[str, Any]) -> np.ndarray:
     if not isinstance(data, bytes) or len(data) != math.prod(shape) * dtype.itemsize:
         size = len(data) if isinstance(data, bytes) else 0
         raise WireError(f"an array of shape {list(shape)} and type {dtype.str} came with {size:,} bytes.")
-    return np.frombuffer(data, dtype).reshape(shape)
+    return np.ndarray(shape, dtype, data)
 
 
 def _picture(value: dict[str, Any]) -> np.ndarray:
