@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
 from hone.envs.base import EnvironmentConfig
@@ -59,10 +57,12 @@ class Config:
 
 
 def within(environment: EnvironmentConfig) -> Config:
-    return Config(tyro.MISSING, suite=environment.suite, env=environment)
+    return Config("", suite=environment.suite, env=environment)
 
 
 def run(config: Config) -> int:
+    if not config.policy:
+        raise HoneError("say which policy to evaluate: --policy FOLDER.")
     if config.placements < 1:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = config.env.tasks(config.suite, config.tasks)
