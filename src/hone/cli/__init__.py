@@ -28,6 +28,7 @@ VERBS: dict[str, str] = {
     "eval": "measure a policy's success by the rules of evidence",
     "improve": "make a policy better by itself and prove the gain",
     "bench": "measure here what Hone claims: the engine's speed, the agentic loop's gain",
+    "view": "turn recorded episodes into films, or recordings for the rerun viewer",
     "report": "turn the folder of a run into one HTML page",
 }
 """Name of the verb and of its module, and what it does."""

