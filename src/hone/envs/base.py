@@ -109,6 +109,11 @@ class EnvironmentConfig(ABC):
         """Whether it can be filmed."""
         return True
 
+    @property
+    @abstractmethod
+    def pictured_spec(self) -> Spec:
+        """The spec with the cameras that `Environment.render` draws, whether a policy sees them or not."""
+
     @abstractmethod
     def tasks(self, suite: str, indices: Sequence[int] = ()) -> tuple[Task, ...]:
         """The tasks of a suite with these numbers; all of them where none is given."""

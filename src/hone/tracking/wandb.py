@@ -30,6 +30,7 @@ class WandbTracker:
             mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
         )
+        self._run.define_metric("*", step_metric="iteration")
 
     def log(self, scalars: Mapping[str, float], iteration: int) -> None:
         # Several calls may belong to one iteration (training and evaluation); a step number must not go back.

@@ -22,7 +22,8 @@ def recorded(env: Environment, policy: Policy, task: Task, placement: Placement)
         candidates, state = policy.propose(policy.encode(env.observe([0])), state, 1, None)
         for action in candidates.chunks[0, 0].numpy().astype(np.float32):
             seen.append(env.observe([0]))
-            pictures.append(env.render([0])[0])
+            drawn = seen[-1].images
+            pictures.append((env.render([0]) if drawn is None else drawn)[0])
             actions.append(action)
             result = env.step([0], action[None, None])
             if result.done[0]:
@@ -34,5 +35,6 @@ def recorded(env: Environment, policy: Policy, task: Task, placement: Placement)
                     actions=np.stack(actions),
                     executed=np.stack(actions),
                     images=np.stack(pictures),
+                    state=None if seen[0].state is None else np.concatenate([o.state for o in seen]),
                     metadata={"decoding": "greedy", "instruction": seen[0].instructions[0]},
                 )
