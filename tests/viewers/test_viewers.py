@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 
-import imageio.v3 as iio
+import imageio_ffmpeg
 import numpy as np
 import pytest
 
 from hone.data.episodes import EpisodeWriter
+from hone.data.video import VideoReader
 from hone.errors import HoneError
 from hone.specs import Spec
 from hone.types import Episode, Placement, Task
@@ -36,10 +37,11 @@ def episode(images: bool = True) -> Episode:
 def test_a_film_has_the_cameras_side_by_side_at_the_robots_speed(tmp_path):
     path = tmp_path / "film.mp4"
     write_mp4(episode(), SPEC, path)
-    with iio.imopen(path, "r", plugin="FFMPEG") as film:
-        frames, rate = np.stack(list(film.iter())), film.metadata()["fps"]
+    reader = VideoReader()
+    frames = reader.read(path, 0, 12)
+    reader.close()
     assert frames.shape == (12, 224, 448, 3)
-    assert rate == 10
+    assert imageio_ffmpeg.count_frames_and_secs(str(path)) == (12, pytest.approx(1.2))
     assert frames[5, :, :200].mean() < 30 < 170 < frames[5, :, 240:].mean()
 
 
