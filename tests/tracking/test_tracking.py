@@ -102,7 +102,7 @@ def test_the_real_trackio_keeps_a_local_database(tmp_path, monkeypatch):
     (database,) = Path(TRACKIO_DIR).glob("hone*.db")
     with sqlite3.connect(database) as connection:
         rows = connection.execute("select metrics from metrics where run_name = ?", (tmp_path.name,)).fetchall()
-    assert any("train/train_success" in row[0] for row in rows)
+    assert any("train/train_success" in str(row[0]) for row in rows)
 
 
 def log_once(name: str, folder: Path) -> None:

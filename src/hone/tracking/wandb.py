@@ -37,4 +37,4 @@ class WandbTracker:
         self._run.log({**scalars, "iteration": iteration})
 
     def close(self) -> None:
-        self._run.finish(quiet=True)
+        self._run.finish()
