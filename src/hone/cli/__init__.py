@@ -32,6 +32,7 @@ VERBS: dict[str, str] = {
     "bench": "measure here what Hone claims: the engine's speed, the agentic loop's gain",
     "export": "write a policy as a folder that LeRobot loads",
     "runs": "list, compare and resume runs",
+    "view": "turn recorded episodes into films, or recordings for the rerun viewer",
     "report": "turn the folder of a run into one HTML page",
 }
 """Name of the verb and of its module, and what it does."""

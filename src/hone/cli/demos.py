@@ -59,7 +59,7 @@ def run(config: Config) -> int:
         raise HoneError(f"slots is {config.slots}; use at least one.")
     started = time.monotonic()
     chosen = config.env.tasks(config.suite, config.tasks)
-    demonstrator = demonstrator_for(config.env)
+    demonstrator = demonstrator_for(config.env, config.manner)
     progress = TerminalProgress()
     with progress.stage("preparing scenes (once)", len(chosen)) as step:
         for task in chosen:

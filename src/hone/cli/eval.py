@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import tyro
-
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
+from hone.data.episodes import EpisodeWriter, read_headers
 from hone.envs.base import EnvironmentConfig
 from hone.envs.libero.environment import LiberoConfig
 from hone.errors import HoneError
+from hone.evaluation.recording import recorded
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.planning.planners import ModelError, Planner, build_planning, label
 from hone.planning.tree_search import SearchConfig
@@ -24,6 +24,7 @@ from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
 from hone.primitives.safety import SafetyLimits
 from hone.specs import check_compatible
 from hone.training.workers import SILENCE_S, RolloutPool
+from hone.types import Placement
 
 
 @dataclass(frozen=True)
@@ -81,15 +82,22 @@ class Config:
     """The environment, an episode's step cap included. Images or object poses are given as the policy needs them."""
     output: Path | None = None
     """Write the full result, episode by episode, to this JSON file."""
+    record: Path | None = None
+    """Also act once more, greedily, from the first placements of each task, and keep these episodes in this folder:
+    `hone view` makes films and rerun recordings of them."""
+    record_placements: int = 3
+    """From so many placements of each task."""
     json: bool = False
     """Print the result as one JSON object on standard output."""
 
 
 def within(environment: EnvironmentConfig) -> Config:
-    return Config(tyro.MISSING, suite=environment.suite, env=environment)
+    return Config("", suite=environment.suite, env=environment)
 
 
 def run(config: Config) -> int:
+    if not config.policy:
+        raise HoneError("say which policy to evaluate: --policy FOLDER.")
     if config.placements < 1:
         raise HoneError(f"placements is {config.placements}; evaluate from at least one per task.")
     chosen = config.env.tasks(config.suite, config.tasks)
@@ -131,6 +139,8 @@ def run(config: Config) -> int:
         )
     if config.output is not None:
         result.save(config.output)
+    if config.record is not None:
+        _record(config, env, policy, setup, config.record, progress)
     summary = result.summary()
     if config.json:
         emit_json(summary)
@@ -187,6 +197,26 @@ def _may_be_silent(config: Config) -> bool:
     if config.policy.startswith(REMOTE):
         return config.remote.connect_s + config.remote.timeout_s >= SILENCE_S
     return config.policy in SCRIPTED and config.planning.asks_a_model
+
+
+def _record(
+    config: Config, env: EnvironmentConfig, policy: Policy, setup: Setup, folder: Path, progress: TerminalProgress
+) -> None:
+    """Whole episodes, in one slot; those that are in the folder already are kept."""
+    made_by = {"policy": config.policy, "decoding": "greedy", **protocol_card(setup, env, policy).to_json()}
+    writer = EpisodeWriter(folder, env.pictured_spec, made_by)
+    have = {(header.task, header.placement) for header in read_headers(folder)}
+    first = setup.placements[: config.record_placements]
+    wanted = [(task, Placement(setup.placement_kind, index)) for task in setup.tasks for index in first]
+    built = env.build(1)
+    try:
+        with progress.stage("recording", len(wanted), len(have)) as step:
+            for task, placement in wanted:
+                if (task, placement) not in have:
+                    writer.write(recorded(built, policy, task, placement))
+                    step(1)
+    finally:
+        built.close()
 
 
 def _safety_line(safety: dict[str, Any]) -> str:

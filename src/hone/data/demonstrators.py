@@ -11,7 +11,7 @@ from hone.envs.base import EnvironmentConfig
 from hone.envs.registered.declaration import GymConfig, named_object
 from hone.envs.registered.environment import View
 from hone.errors import HoneError
-from hone.primitives.expert import HAND_NOISE, VERSION, Expert
+from hone.primitives.expert import HAND_NOISE, VERSION, Expert, Manner
 from hone.primitives.skills import Command
 from hone.types import Status
 
@@ -75,7 +75,9 @@ class DeclaredDemonstrator:
 
     privilege = "what the environment's own expert sees"
 
-    def __init__(self, config: GymConfig) -> None:
+    def __init__(self, config: GymConfig, manner: Manner) -> None:
+        if manner.longest_rest:
+            raise HoneError("--manner.longest-rest: only LIBERO's expert knows how to rest.")
         if not config.expert:
             raise HoneError(
                 f"{config.suite} declares no expert. Name one with --env.expert module:function (a function of the "
@@ -90,8 +92,6 @@ class DeclaredDemonstrator:
         return env.views(slots)
 
     def begin(self, rests: Sequence[int]) -> Actor:
-        if any(rests):
-            raise HoneError("--manner.longest-rest: only LIBERO's expert knows how to rest.")
         return _DeclaredActor(self._expert, self._to_policy)
 
 
@@ -106,5 +106,6 @@ class _DeclaredActor:
         return Command(self._to_policy(self._acts(seen.observation)).astype(np.float64), freedom=1.0)
 
 
-def demonstrator_for(env: EnvironmentConfig) -> Demonstrator:
-    return DeclaredDemonstrator(env) if isinstance(env, GymConfig) else ScriptedDemonstrator()
+def demonstrator_for(env: EnvironmentConfig, manner: Manner) -> Demonstrator:
+    """Who demonstrates there, in this manner."""
+    return DeclaredDemonstrator(env, manner) if isinstance(env, GymConfig) else ScriptedDemonstrator()

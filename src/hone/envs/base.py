@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
@@ -109,6 +109,11 @@ class EnvironmentConfig(ABC):
         """Whether it can be filmed."""
         return True
 
+    @property
+    @abstractmethod
+    def pictured_spec(self) -> Spec:
+        """The spec with the cameras that `Environment.render` draws, whether a policy sees them or not."""
+
     @abstractmethod
     def tasks(self, suite: str, indices: Sequence[int] = ()) -> tuple[Task, ...]:
         """The tasks of a suite with these numbers; all of them where none is given."""
@@ -133,15 +138,15 @@ class EnvironmentConfig(ABC):
     def build(self, num_slots: int) -> Environment: ...
 
     @abstractmethod
-    def seen_by(self, policy: Spec) -> Self:
+    def seen_by(self, policy: Spec) -> EnvironmentConfig:
         """This environment, giving the images, state or facts that a policy of this spec needs, and nothing else."""
 
     @abstractmethod
-    def for_practice(self, step_cap: int, stop_at_success: bool) -> Self:
+    def for_practice(self, step_cap: int, stop_at_success: bool) -> EnvironmentConfig:
         """As it is run in training: as fast as it goes, in shorter episodes."""
 
     @abstractmethod
-    def for_demonstrations(self) -> Self:
+    def for_demonstrations(self) -> EnvironmentConfig:
         """As it is run while demonstrations are recorded."""
 
     def require_facts(self, what: str) -> None:

@@ -37,7 +37,7 @@ def caveats(run: RunRecord) -> list[str]:
                 "scores, which use LIBERO's own meshes."
             )
         if card.placement_kind == "sampled":
-            notes.append("The test used freshly sampled placements and not LIBERO's official initial states.")
+            notes.append("The test used freshly sampled placements and not the suite's official ones.")
         published = STEP_CAPS.get(card.suite)
         if published is not None and card.step_cap != published:
             notes.append(
@@ -79,7 +79,7 @@ def _held(run: RunRecord) -> list[str]:
     if lost < 0.005:
         return []
     return [
-        "LIBERO counts an episode as solved at the first moment its goal is true. "
+        "An episode counts as solved at the first moment its goal is true. "
         f"In {100 * lost:.0f} of 100 episodes that moment did not last."
     ]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hone.envs.libero.suites import STEP_CAPS
 from hone.evaluation.audit_section import audit_content
 from hone.evaluation.caveats import caveats
 from hone.evaluation.charts import (
@@ -155,9 +156,8 @@ def _headline(before: dict[str, Any], after: dict[str, Any], difference: Differe
 def _lead(run: RunRecord, difference: Difference) -> str:
     assert run.after is not None
     card = run.after.protocol
-    placements = (
-        "official initial states of LIBERO" if card.placement_kind == "official" else "freshly sampled placements"
-    )
+    official = "official initial states of LIBERO" if card.suite in STEP_CAPS else "official placements"
+    placements = official if card.placement_kind == "official" else "freshly sampled placements"
     tasks = "1 task" if len(card.tasks) == 1 else f"{len(card.tasks)} tasks"
     text = (
         f"{escape(card.suite)}, {tasks}, {difference.pairs} episodes before and after from the same {placements}. "

@@ -102,14 +102,15 @@ class SmallPolicyConfig:
     def fitted_to(self, environment: Spec) -> SmallPolicyConfig:
         """This policy for the robot of an environment (or of a data set), looking through its cameras or at its
         state."""
+        head = self.head.for_actions(environment.action_dim) if isinstance(self.head, DCTHeadConfig) else self.head
         if self.inputs == "state":
             if environment.state_tokens == "none" and vector_width(environment.proprio) is not None:
                 raise HoneError("this environment declares no state; name its keys with --env.state, or use images.")
             known = environment.state_tokens if environment.state_tokens != "none" else self.state_tokens
-            return replace(self, robot=environment.robot, state_tokens=known)
+            return replace(self, head=head, robot=environment.robot, state_tokens=known)
         if not environment.cameras:
             raise HoneError("there are no pictures to learn from; use --network.inputs state, or give pictures.")
-        return replace(self, robot=environment.robot, cameras=environment.cameras)
+        return replace(self, head=head, robot=environment.robot, cameras=environment.cameras)
 
     def build(self, seed: int = 0) -> SmallPolicy:
         return SmallPolicy(self, seed)

@@ -25,7 +25,7 @@ from hone.policies.heads.base import FitsActions
 from hone.policies.learned import Augmentation
 from hone.training.objectives import CloningBatch, Terms
 from hone.training.optimizer_state import flatten_optimizer, restore_optimizer
-from hone.types import Episode, Observation
+from hone.types import ACTION_DIM, Episode, Observation
 
 log = logging.getLogger(__name__)
 
@@ -200,6 +200,8 @@ class ChunkDataset:
 
     def phrases(self) -> tuple[str, ...]:
         """The motion phrase of the chunk that starts at each pair."""
+        if self.episodes[0].actions.shape[1] != ACTION_DIM:
+            raise HoneError("--clone.hinted: motion phrases describe LIBERO's actions only; leave hints out.")
         return tuple(phrase for episode in self.episodes for phrase in relabel(episode.actions, self.chunk_length))
 
 

@@ -183,8 +183,11 @@ class ImproveConfig:
         return self.exploration + done * (self.final_exploration - self.exploration)
 
 
-def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any]:
-    """Run the whole job in `config.output`, or what is left of it, and return the content of `summary.json`."""
+def improve(config: ImproveConfig, progress: Progress = SILENT, track: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the whole job in `config.output`, or what is left of it, and return the content of `summary.json`.
+
+    `track` names trackers beside TensorBoard (`hone.tracking`); they are no part of the run's settings.
+    """
     tasks = config.chosen_tasks  # bad names are refused here, before anything is written
     config.env.check()
     for what in config.need_facts:
@@ -221,7 +224,7 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     clock.save()
 
     base = weights_of(policy)
-    policy, counts = _train(config, run, policy, tasks, reward, clock, progress)
+    policy, counts = _train(config, run, policy, tasks, reward, clock, progress, ("tensorboard", *track))
     if config.memory is not None:
         remember(Memory.open(config.memory), run, policy, base, tasks)
 
@@ -279,6 +282,7 @@ def _train(
     reward: RewardFn[Any],
     clock: RunClock,
     progress: Progress,
+    track: Sequence[str],
 ) -> tuple[LearnedPolicy, dict[str, Any]]:
     """Practice from the last checkpoint, or from the start."""
     checkpoint = load_latest(run.path)
@@ -312,7 +316,7 @@ def _train(
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with (
         RolloutPool(env, policy, config.workers, config.slots) as pool,
-        RunLog(run, resume_after=first if checkpoint else None) as run_log,
+        RunLog(run, resume_after=first if checkpoint else None, track=track) as run_log,
         progress.stage("improving (GRPO)", config.iterations, first) as step,
     ):
         audit = Audit(rows=map(AuditRow.from_json, read_rows(run.audit)))

@@ -44,7 +44,7 @@ def cloned_policy(
                 per_task=demos,
                 seed=seed,
                 manner=manner,
-                demonstrator=demonstrator_for(env),
+                demonstrator=demonstrator_for(env, manner),
                 on_progress=lambda episode: step(1 if episode.status == "success" else 0),
             )
         finally:

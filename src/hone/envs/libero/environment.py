@@ -147,6 +147,10 @@ class LiberoConfig(EnvironmentConfig):
             self, images=bool(policy.cameras), state_tokens=policy.state_tokens != "none", facts=policy.facts
         )
 
+    @property
+    def pictured_spec(self) -> Spec:
+        return replace(self, images=True).spec
+
     def for_practice(self, step_cap: int, stop_at_success: bool) -> LiberoConfig:
         return replace(self, physics="fast", step_cap=step_cap, stop_at_success=stop_at_success)
 

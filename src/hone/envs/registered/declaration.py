@@ -19,6 +19,7 @@ from jaxtyping import Float32
 
 from hone.envs.base import EnvironmentConfig
 from hone.envs.registered.interface import Interface, look
+from hone.envs.registered.reading import DRAWN
 from hone.errors import HoneError
 from hone.specs import Spec, vector_layout
 from hone.types import Placement, Task
@@ -173,6 +174,10 @@ class GymConfig(EnvironmentConfig):
     @property
     def has_pictures(self) -> bool:
         return bool(self.images) or self.draws
+
+    @property
+    def pictured_spec(self) -> Spec:
+        return replace(self.spec, cameras=self.images or (DRAWN,))
 
     def cap(self, suite: str) -> int:
         cap = self.step_cap or self.interface.step_cap

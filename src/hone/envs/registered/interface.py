@@ -66,7 +66,7 @@ def look(
             raise HoneError(f"'{env_id}' does not bound its actions ({space}); wrap it in RescaleAction.")
         if not proprio and not state:
             raise HoneError(
-                f"'{env_id}' needs a declaration: which keys are proprioception, images and (privileged) state. It has "
+                f"'{env_id}' needs a declaration of its proprioception, images and (privileged) state. It has "
                 f"{describe(observation)}; say --env.proprio KEY, --env.images KEY (`{DRAWN}`: it draws itself), "
                 "--env.state KEY."
             )
@@ -79,7 +79,7 @@ def look(
             np.asarray(space.high, np.float32),
             *numbers,
             step_cap=limit,
-            rate_hz=env.metadata.get("render_fps"),
+            rate_hz=float(rate) if (rate := env.metadata.get("render_fps")) else None,
         )
     finally:
         env.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -76,6 +76,10 @@ class DCTHeadConfig:
             )
         if self.loss not in ("smooth_l1", "l1") or self.smooth_l1_beta <= 0:
             raise HoneError(f"loss {self.loss!r} with beta {self.smooth_l1_beta}: use 'smooth_l1' (beta > 0) or 'l1'.")
+
+    def for_actions(self, count: int) -> DCTHeadConfig:
+        """For actions of `count` numbers: a unit of 1 each, where as many units as that are not named."""
+        return self if len(self.dim_scales) == count else replace(self, dim_scales=(1.0,) * count)
 
     def build(self, in_dim: int, space: ChunkSpace) -> DCTHead:
         return DCTHead(self, in_dim, space)
