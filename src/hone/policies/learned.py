@@ -74,6 +74,9 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
     chunk_length: int
     head: Head
 
+    keeps_observations: ClassVar[bool] = False
+    """Whether rollouts should store its observations for training, because its features are the larger of the two."""
+
     def __init__(self) -> None:
         super().__init__()
         self.features_version = 0

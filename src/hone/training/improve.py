@@ -201,9 +201,9 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     proof.film(policy, tasks, "before")
     clock.save()
 
-    base = weights_of(policy)
+    base = None if config.memory is None else weights_of(policy)
     policy, counts = _train(config, run, policy, tasks, reward, clock, progress)
-    if config.memory is not None:
+    if config.memory is not None and base is not None:
         remember(Memory.open(config.memory), run, policy, base, tasks)
 
     after = proof.evaluate(run.evaluation_after, policy, official, "after")
@@ -288,6 +288,7 @@ def _train(
         return policy, counts
 
     seen = isinstance(reward, ProgressReward)  # which must not learn of success from an episode's end
+    stored = config.train_encoder or policy.keeps_observations
     env = config.env.seen_by(policy.spec)
     env = replace(env, physics="fast", step_cap=config.train_step_cap, stop_at_success=not seen)
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
@@ -316,7 +317,7 @@ def _train(
                 requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))
             trajectories = pool.collect(
                 requests,
-                keep="observations" if config.train_encoder or seen else "features",
+                keep="observations" if stored or seen else "features",
                 witness=None if synthesized is None else Claims(synthesized.programs, synthesized.planner),
                 guidance=None if guidance is None else guidance.recalling(episodes, tasks),
             )
@@ -324,7 +325,7 @@ def _train(
             if not valid:
                 raise HoneError(f"every episode of update {iteration} was a fault ({trajectories[0].fault}).")
             outcome = judged(reward, valid)
-            if seen and not config.train_encoder:
+            if seen and not stored:
                 valid = [encoded(policy, t) for t in valid]
             batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
