@@ -116,7 +116,8 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
         super().__init__()
         self.config = config
         device = device_of(config.device)
-        self.checkpoint = checkpoint = read_checkpoint(checkpoint_folder(config.base), device)
+        with seeded_initialisation(seed):  # the library draws weights before it reads them
+            self.checkpoint = checkpoint = read_checkpoint(checkpoint_folder(config.base), device)
         library = checkpoint.policy.config
         self._cameras = config.camera_names(list(checkpoint.cameras))
         self.spec = self._spec()

@@ -149,6 +149,7 @@ class VLMPolicy(LearnedPolicy[VLMConfig]):
         if config.checkpointing:
             network.gradient_checkpointing_enable({"use_reentrant": False})
             network.enable_input_require_grads()
+            self.network.train()  # transformers checkpoints only then; nothing is dropped out in such models
         self.to(device_of(config.device))
 
     def encode(
