@@ -76,6 +76,7 @@ def generators(rows: int = B) -> list[torch.Generator]:
     return [torch.Generator().manual_seed(100 + row) for row in range(rows)]
 
 
+@torch.no_grad()
 def sampled(policy: LeRobotPolicy) -> tuple[Features, Candidate]:
     features = policy.encode(make_observation())
     candidates, _ = policy.propose(features, None, 2, generators())
@@ -152,8 +153,8 @@ def test_the_log_probability_is_that_of_the_recorded_path(policy, chain, monkeyp
             expected = density[:EXECUTED, :A].sum()
             torch.testing.assert_close(scored.terms[row, step], expected, atol=2e-2, rtol=1e-4)
             rest = (path[step + 1] - (x - v * dt)).abs()
-            assert rest[EXECUTED:].max() < 1e-5  # what is not executed follows the flow without noise
-            assert rest[:, A:].max() < 1e-5
+            assert rest[EXECUTED:].max() < 1e-4  # what is not executed follows the flow without noise
+            assert rest[:, A:].max() < 1e-4
             drawn_steps += 1
     assert drawn_steps == (B if chain == "single_step" else B * STEPS)
     torch.testing.assert_close(scored.total, scored.terms.sum(-1))

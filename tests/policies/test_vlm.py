@@ -71,6 +71,7 @@ def open_policy(folder: Path, **options: Any) -> VLMPolicy:
     return policy
 
 
+@torch.no_grad()
 def sampled(policy: VLMPolicy) -> tuple[Features, Candidate]:
     features = policy.encode(make_observation())
     generators = [torch.Generator().manual_seed(100 + row) for row in range(B)]
@@ -161,7 +162,6 @@ def test_rows_do_not_depend_on_their_batch(policy):
 
 def test_grpo_trains_adapters_through_the_whole_model(folder, policy):
     policy = open_policy(folder, decoder=policy.config.decoder, checkpointing=True)
-    policy.train()
     frozen = {n: p.clone() for n, p in policy.network.named_parameters() if ".lora_" not in n}
     with torch.no_grad():
         features, candidate = sampled(policy)

@@ -30,6 +30,7 @@ def load_policy(
     `vlm:CHECKPOINT`, run as `lerobot` or `vlm` says."""
     kind, _, base = str(policy).partition(":")
     if base and kind in ON_CHECKPOINTS:
+        base = str(Path(base).resolve()) if Path(base).is_dir() else base
         config = {"lerobot": lerobot or LeRobotConfig(), "vlm": vlm or VLMConfig()}[kind]
         return replace(config, base=base).build()
     if str(policy).startswith(REMOTE):

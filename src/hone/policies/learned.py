@@ -76,6 +76,9 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
     """Past actions that the head decodes in front of a chunk; proposals are without them."""
     head: Head
 
+    keeps_observations: ClassVar[bool] = False
+    """Whether rollouts should store its observations for training, because its features are the larger of the two."""
+
     def __init__(self) -> None:
         super().__init__()
         self.features_version = 0

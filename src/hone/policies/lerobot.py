@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import torch
@@ -24,13 +24,12 @@ from hone.policies.adapters import add_adapters, device_of, read_adapters, write
 from hone.policies.base import Features
 from hone.policies.heads.flow import Chain, FlowHead
 from hone.policies.learned import Augmentation, LearnedPolicy
+from hone.policies.lerobot_checkpoint import checkpoint_folder, read_checkpoint
+from hone.policies.lerobot_field import LibraryField, NetworkSpace
 from hone.policies.observations import as_tensor, camera_images, conditioned_sentences
 from hone.policies.pretrained import build_config, read_config, seeded_initialisation
 from hone.specs import Orientation, Spec
 from hone.types import PROPRIO_DIM, Observation
-
-if TYPE_CHECKING:
-    from hone.policies.lerobot_field import LibraryField
 
 LIBERO_CAMERAS = {"image": "agentview", "image2": "robot0_eye_in_hand", "wrist_image": "robot0_eye_in_hand"}
 """Names that recordings of LIBERO give its cameras."""
@@ -43,8 +42,8 @@ class LeRobotConfig:
     base: str = ""
     """The checkpoint, a folder or hub id; given by `--policy lerobot:BASE`."""
     cameras: tuple[str, ...] = ()
-    """Which camera of the environment each image of the checkpoint is, as `camera1=agentview`; LIBERO's usual names are
-    known."""
+    """Which camera of the environment each image of the checkpoint is, as `camera1=agentview`, or `camera3=none`;
+    LIBERO's usual names are known."""
     image_size: int | None = None
     """Side in pixels of the images given to the checkpoint's processor; by default that of its recordings."""
     image_orientation: Orientation = "rotated_180"
@@ -92,33 +91,33 @@ class LeRobotConfig:
         return LeRobotPolicy(self, seed)
 
     def camera_names(self, names: Sequence[str]) -> dict[str, str]:
-        """The environment's camera for each image of a checkpoint; one that nobody named keeps its name."""
+        """The environment's camera for each image of a checkpoint that is given one; where nobody says which, its own
+        name."""
         given = dict(entry.split("=") for entry in self.cameras)
         for name in given:
             if name not in names:
                 raise unknown_name(f"camera of {self.base}", name, names)
-        return {name: given.get(name, LIBERO_CAMERAS.get(name, name)) for name in names}
+        chosen = {name: given.get(name, LIBERO_CAMERAS.get(name, name)) for name in names}
+        return {name: camera for name, camera in chosen.items() if camera != "none"}
 
 
 class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
     """Prefix by the vision-language model, chunk by a `FlowHead` around the library's denoising step.
 
-    `Features.tokens` are the prefix's keys and values (see `LibraryField`): a few megabytes a row, so training is
-    better off storing observations. The density is that of the executed, unpadded part of the chain, in the
-    checkpoint's normalised units.
+    `Features.tokens` are the prefix's keys and values (see `LibraryField`), a few megabytes a row. The density is that
+    of the executed, unpadded part of the chain, in the checkpoint's normalised units.
     """
 
     name: ClassVar[str] = "lerobot"
+    keeps_observations = True
     config_class = LeRobotConfig
 
     def __init__(self, config: LeRobotConfig, seed: int = 0) -> None:
-        from hone.policies.lerobot_checkpoint import checkpoint_folder, read_checkpoint
-        from hone.policies.lerobot_field import LibraryField, NetworkSpace
-
         super().__init__()
         self.config = config
         device = device_of(config.device)
-        self.checkpoint = checkpoint = read_checkpoint(checkpoint_folder(config.base), device)
+        with seeded_initialisation(seed):  # the library draws weights before it reads them
+            self.checkpoint = checkpoint = read_checkpoint(checkpoint_folder(config.base), device)
         library = checkpoint.policy.config
         self._cameras = config.camera_names(list(checkpoint.cameras))
         self.spec = self._spec()
@@ -162,18 +161,21 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
         generator: torch.Generator | None = None,
     ) -> Features:
         if augmentation not in (None, Augmentation()):
-            raise HoneError(
-                "a LeRobot policy is fine-tuned on demonstrations by LeRobot itself; Hone only practises it."
-            )
+            raise HoneError("a LeRobot policy learns demonstrations in LeRobot itself; Hone only lets it practise.")
         trained = self.train_encoder and bool(self.encoder_parameters())
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
             features = self.field.prefix(self.checkpoint.preprocess(self.inputs(observation)))
         return replace(features, version=self.features_version)
 
     @property
+    def text_encoder_name(self) -> str:
+        """What reads the instruction, for the protocol card."""
+        return f"LeRobot {self.checkpoint.policy.config.type}"
+
+    @property
     def field(self) -> LibraryField:
         """The checkpoint's network, as the head denoises with it."""
-        return cast("LibraryField", self.head.get_submodule("field"))
+        return cast(LibraryField, self.head.get_submodule("field"))
 
     def inputs(self, observation: Observation) -> dict[str, Any]:
         """An observation as LeRobot's recordings have it: images `[B, 3, S, S]` in [0, 1], state, instruction."""
@@ -204,6 +206,9 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
         policy = LeRobotConfig.from_json(data, str(folder)).build()
         read_adapters(Path(folder), policy._trained_tensors())
         return policy
+
+    def __reduce__(self) -> Any:
+        raise HoneError("a LeRobot policy stays in the process that loaded it; add `--workers 0`.")
 
     def _trained_tensors(self) -> dict[str, Tensor]:
         """All that differs from the checkpoint: the adapters, the exploration scale, the start of greedy chains."""

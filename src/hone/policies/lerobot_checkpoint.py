@@ -164,7 +164,7 @@ def require_statistics(before: Any, after: Any, folder: Path) -> None:
                 name
                 for name, feature in step.features.items()
                 if feature.type.value in wanted
-                and step.norm_map.get(feature.type, None) not in (None, "IDENTITY")
+                and feature.type in step.norm_map
                 and step.norm_map[feature.type].value != "IDENTITY"
                 and name not in step._tensor_stats
             ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ class Prefix:
     state: Tensor
 
 
+@runtime_checkable
 class Family(Protocol):
     """One kind of checkpoint. `model` is the network inside the library's policy."""
 

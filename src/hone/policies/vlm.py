@@ -114,6 +114,7 @@ class VLMPolicy(LearnedPolicy[VLMConfig]):
     """`Features.tokens` are the hidden states of the places `[B, H A, D]`, `Features.pooled` their mean."""
 
     name: ClassVar[str] = "vlm"
+    keeps_observations = True
     config_class = VLMConfig
 
     def __init__(self, config: VLMConfig, seed: int = 0) -> None:
@@ -148,6 +149,7 @@ class VLMPolicy(LearnedPolicy[VLMConfig]):
         if config.checkpointing:
             network.gradient_checkpointing_enable({"use_reentrant": False})
             network.enable_input_require_grads()
+            self.network.train()  # transformers checkpoints only then; nothing is dropped out in such models
         self.to(device_of(config.device))
 
     def encode(
@@ -188,6 +190,11 @@ class VLMPolicy(LearnedPolicy[VLMConfig]):
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     @property
+    def text_encoder_name(self) -> str:
+        """What reads the instruction, for the protocol card."""
+        return f"transformers {self._processor.__class__.__name__}"
+
+    @property
     def _place(self) -> int:
         """The word that an empty place holds."""
         return self._processor.tokenizer.pad_token_id
@@ -207,6 +214,9 @@ class VLMPolicy(LearnedPolicy[VLMConfig]):
         policy = VLMConfig.from_json(data, str(folder)).build()
         read_adapters(Path(folder), policy._trained_tensors())
         return policy
+
+    def __reduce__(self) -> Any:
+        raise HoneError("a vlm policy stays in the process that loaded it; add `--workers 0`.")
 
     def _trained_tensors(self) -> dict[str, Tensor]:
         adapters = {name: p for name, p in self.network.named_parameters() if ".lora_" in name}

@@ -223,9 +223,9 @@ def improve(config: ImproveConfig, progress: Progress = SILENT, track: Sequence[
     proof.film(policy, tasks, "before")
     clock.save()
 
-    base = weights_of(policy)
+    base = None if config.memory is None else weights_of(policy)
     policy, counts = _train(config, run, policy, tasks, reward, clock, progress, ("tensorboard", *track))
-    if config.memory is not None:
+    if config.memory is not None and base is not None:
         remember(Memory.open(config.memory), run, policy, base, tasks)
 
     after = proof.evaluate(run.evaluation_after, policy, official, "after")
@@ -311,6 +311,7 @@ def _train(
         return policy, counts
 
     seen = isinstance(reward, ProgressReward)  # which must not learn of success from an episode's end
+    stored = config.train_encoder or policy.keeps_observations
     env = config.env.seen_by(policy.spec)
     env = env.for_practice(config.train_step_cap, stop_at_success=not seen)
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
@@ -337,7 +338,7 @@ def _train(
             requests = training_requests(config, curriculum.groups(config.groups), iteration)
             if guidance is not None:
                 requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))
-            keep = "observations" if config.train_encoder or seen else "features"
+            keep = "observations" if stored or seen else "features"
             plain, by_search = config.teacher.divided(requests, config.group_size)
             searched = pool.collect(by_search, keep=keep, planning=config.teacher.planning(env)) if by_search else []
             trajectories = pool.collect(
@@ -352,7 +353,7 @@ def _train(
             if not valid:
                 raise HoneError(f"every episode of update {iteration} was a fault ({trajectories[0].fault}).")
             outcome = judged(reward, valid)
-            if seen and not config.train_encoder:
+            if seen and not stored:
                 valid = [encoded(policy, t) for t in valid]
             batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
