@@ -14,17 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from hone.policies.base import Candidate, Candidates, Features, LogProb
-from hone.policies.heads.base import (
-    NO_HOOKS,
-    ChunkSpace,
-    Head,
-    SamplingHooks,
-    check_features,
-    check_sample,
-    masked_mean,
-    mlp,
-    row_noise,
-)
+from hone.policies.heads.base import ChunkSpace, Head, Losses, SamplingHooks, check_sample, mlp, row_noise
 from hone.policies.heads.laplace import laplace_noise
 from hone.policies.heads.tokens import draw_tokens, token_log_prob
 
@@ -55,21 +45,20 @@ class SlotTokensHead(Head):
         """The number that each bin stands for, in [-1, 1]."""
         return (2 * bins.clamp(max=self.bins - 2) + 1) / (self.bins - 1) - 1
 
-    def loss(
+    def losses(
         self,
         features: Features,
         actions: Float[Tensor, "B H A"],
         mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
+        generator: torch.Generator | None,
+    ) -> Losses:
         bins = ((actions.flatten(1) + 1) / 2 * (self.bins - 1)).long().clamp(0, self.bins - 1)
-        return masked_mean(-token_log_prob(self.logits(features), bins).unflatten(1, self.space.shape), mask)
+        terms = token_log_prob(self.logits(features), bins).unflatten(1, self.space.shape)
+        return Losses(-terms.mean(-1), mask)
 
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
     ) -> Candidates:
-        check_features(features)
         logits = self.logits(features)
         noise = row_noise(generators, len(features), (k, logits.shape[1]), logits.device)
         if hooks.before:
@@ -78,8 +67,7 @@ class SlotTokensHead(Head):
         if hooks.during:
             bins = hooks.during(bins, 1.0)
         chunks = self.space.clamp(self.middles(bins).unflatten(-1, self.space.shape))
-        candidates = Candidates(chunks, bins)
-        return hooks.after(candidates, features) if hooks.after else candidates
+        return Candidates(chunks, bins)
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         check_sample(candidate, (math.prod(self.space.shape),))
@@ -103,20 +91,18 @@ class SlotRegressionHead(Head):
         steps = features.tokens.float().unflatten(1, self.space.shape).flatten(2)
         return self.regression(steps)
 
-    def loss(
+    def losses(
         self,
         features: Features,
         actions: Float[Tensor, "B H A"],
         mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        return masked_mean((self.medians(features) - actions).abs(), mask)
+        generator: torch.Generator | None,
+    ) -> Losses:
+        return Losses((self.medians(features) - actions).abs().mean(-1), mask)
 
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
     ) -> Candidates:
-        check_features(features)
         medians = self.medians(features)[:, None]
         noise = row_noise(generators, len(features), (k, *self.space.shape), medians.device)
         if hooks.before:
@@ -124,8 +110,7 @@ class SlotRegressionHead(Head):
         chunks = medians + self.exploration_scale * laplace_noise(noise)
         if hooks.during:
             chunks = hooks.during(chunks, 1.0)
-        candidates = Candidates(self.space.clamp(chunks), chunks)
-        return hooks.after(candidates, features) if hooks.after else candidates
+        return Candidates(self.space.clamp(chunks), chunks)
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         check_sample(candidate, self.space.shape)
