@@ -61,8 +61,8 @@ class Suite:
 
 
 SUITES = {"libero_object": Suite(1, 25), "libero_10": Suite(3, 700)}
-ARMS = ("policy", "best-of-n", "vlaps", "v-vlaps", "v-vlaps-0.5", "shuffled-value", "oracle-value")
-"""`v-vlaps` has lambda 0 (no rollouts), `v-vlaps-0.5` has 0.5."""
+ARMS = ("policy", "best-of-n", "vlaps", "v-vlaps", "v-vlaps-0.2", "v-vlaps-0", "shuffled-value", "oracle-value")
+"""`v-vlaps` has lambda 0.5, as does its control with shuffled values; numbers are other lambdas, 0 without rollouts."""
 WRONG = ModelError(friction=0.6, mass=1.5)
 WRONG_ARMS = ("vlaps-wrong-model", "v-vlaps-wrong-model")
 TAUGHT_ARMS = ("taught-visits", "taught-executed")
@@ -195,8 +195,9 @@ def searching(config: Config, arm: str, budget: int) -> tuple[SearchConfig, Mode
         return settings("best-of-n", base), error
     if arm.startswith("vlaps") or arm in TAUGHT_ARMS:
         return replace(base, rollout_share=1.0), error
-    if arm == "v-vlaps-0.5":
-        return replace(base, rollout_share=0.5), error
+    share = {"v-vlaps-0.2": 0.2, "v-vlaps-0": 0.0, "oracle-value": 0.0}.get(arm, 0.5)
+    if share > 0:
+        return replace(base, rollout_share=share), error
     spread = max(4, budget // 250)
     return replace(base, rollout_share=0.0, mcts=replace(base.mcts, simulations=spread)), error
 

@@ -22,7 +22,9 @@ from hone.training.rollout import EpisodeRequest, Trajectory, rollout
 from hone.types import Observation, Placement
 
 SEARCH = SearchConfig(
-    MctsConfig(simulations=24, wave=4, max_depth=4), CandidateConfig(samples=1, library=14), rollout_share=1.0
+    MctsConfig(simulations=24, wave=4, max_depth=4),
+    CandidateConfig(samples=1, library=14, sharpness=1.0),
+    rollout_share=1.0,
 )
 
 
@@ -117,6 +119,21 @@ def test_an_oracle_is_neither_counted_nor_followed():
     assert told(searched)["simulator_steps"] <= 4 * told(searched)["simulations"]
     counted = run(SEARCH, 0)[0]
     assert told(counted)["simulator_steps"] > 4 * told(counted)["simulations"]
+
+
+def test_what_is_known_to_fail_is_not_rolled_out_again():
+    """From the start the policy fails (it is too slow). Of two chunks, its own leads where it fails, too: that child's
+    first child by its own chunk costs one chunk, where another costs a rollout to the step cap."""
+    config = replace(
+        SEARCH,
+        mcts=MctsConfig(simulations=3, wave=1, exploration=1e6),
+        candidates=CandidateConfig(samples=1, library=1, sharpness=50.0),  # nearly all of the prior is the policy's
+    )
+    (found,) = run(replace(config, step_budget=1_000), 0, speed=0.01, slots=1)
+    first_decision = 12 + 4 + 4  # a chunk and a rollout of two; then one chunk, and one to the end
+    assert told(found)["simulator_steps"] >= first_decision
+    noisy = run(replace(config, step_budget=1_000, rollout_noise=0.1), 0, speed=0.01, slots=1)[0]
+    assert told(noisy)["simulator_steps"] > told(found)["simulator_steps"]
 
 
 def test_targets_say_what_was_visited_at_every_decision():

@@ -43,7 +43,7 @@ class CandidateConfig:
     """Exploration scale at which the policy is sampled."""
     nearness: float = 2.0
     """`alpha`: how much nearer chunks of the library are preferred."""
-    sharpness: float = 1.0
+    sharpness: float = 5.0
     """`beta`: how much the prior prefers what is near to the policy's own chunk."""
 
     def __post_init__(self) -> None:

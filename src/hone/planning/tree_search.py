@@ -21,7 +21,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 from torch import Tensor
 
 from hone.envs.base import Environment
@@ -105,18 +105,33 @@ class Target:
 
 @dataclass(frozen=True)
 class State:
-    """What a node keeps: the simulator's state and the candidates there; `tail`: what the rollout from there did."""
+    """What a node keeps: the simulator's state and the candidates there; `tail`: what the rollout from there did.
+
+    `hopeless`: the policy's mode was followed from here to an end, and failed. Then it fails from the child by its own
+    chunk, too, and need not be rolled out from there again.
+    """
 
     snapshot: Any
     chunks: Float32[np.ndarray, "K H 7"]
     samples: Tensor
     tail: tuple[Candidate, ...] = ()
+    hopeless: bool = False
 
     def candidate(self, action: int) -> Candidate:
         """One row. The sample of a chunk that the policy did not draw is NaN: it has no likelihood."""
         unknown = torch.full_like(self.samples[:1], torch.nan)
         sample = self.samples[action : action + 1] if action < len(self.samples) else unknown
         return Candidate(torch.from_numpy(self.chunks[action : action + 1]), sample)
+
+
+@dataclass(frozen=True)
+class _Leaves:
+    """Of `n` leaves: what they are worth, and of their rollouts: control steps to success, its chunks, no hope."""
+
+    worth: Float64[np.ndarray, " n"]
+    finish: Float64[np.ndarray, " n"]
+    tails: list[tuple[Candidate, ...]]
+    hopeless: Bool[np.ndarray, " n"]
 
 
 @dataclass
@@ -294,10 +309,13 @@ class TreeSearch:
             generators = [self._generator(int(rows[i]), slots[i] % self._wave) for i in going]
             known = propose(self._policy, features, None, self._config.candidates, self._library, generators)
             snapshots = self._copies.snapshot(here)
-            value[going], finish[going], tails = self._leaves(here, rows[going], features, observation, generators)
-            prior[going] = known.prior
+            futile = np.array([states[i].hopeless and actions[i] == 0 for i in going], bool)
+            found = self._leaves(here, rows[going], features, observation, generators, futile)
+            value[going], finish[going], prior[going] = found.worth, found.finish, known.prior
             for k, i in enumerate(going):
-                reached[i] = State(snapshots[k], known.chunks[k], known.samples[k], tails[k])
+                reached[i] = State(
+                    snapshots[k], known.chunks[k], known.samples[k], found.tails[k], bool(found.hopeless[k])
+                )
         return Outcome(result.steps.astype(np.int64), result.done, Nodes(reached, prior, value, finish))
 
     def _leaves(
@@ -307,32 +325,38 @@ class TreeSearch:
         features: Features,
         observation: Observation,
         generators: Sequence[torch.Generator],
-    ) -> tuple[np.ndarray, np.ndarray, list[tuple[Candidate, ...]]]:
-        """What the states in these copies are worth; where a rollout succeeded, its control steps and its chunks."""
+        futile: np.ndarray,
+    ) -> _Leaves:
+        """What the states in these copies are worth, and where a rollout succeeded. `futile` ones are known to fail."""
         share, value = self._config.rollout_share, self._planning.value
-        worth = np.zeros(len(slots))
-        finish, tails = np.full(len(slots), np.inf), [()] * len(slots)
+        found = _Leaves(np.zeros(len(slots)), np.full(len(slots), np.inf), [()] * len(slots), futile.copy())
         if self._planning.oracle:
             spent = {int(row): self._episodes[int(row)].steps for row in rows}
-            worth, _, _ = self._roll_out(slots, rows, features, generators)
+            returns = self._roll_out(slots, rows, features, generators).worth
             for row, steps in spent.items():
                 self._episodes[row].steps = steps
-            return worth, finish, tails
+            return replace(found, worth=returns)
+        if share > 0 and not futile.all():
+            on = np.flatnonzero(~futile)
+            rolled = self._roll_out(
+                [slots[i] for i in on], rows[on], features[torch.from_numpy(on)], [generators[i] for i in on]
+            )
+            found.worth[on], found.finish[on], found.hopeless[on] = share * rolled.worth, rolled.finish, rolled.hopeless
+            for k, i in enumerate(on):
+                found.tails[i] = rolled.tails[k]
         if share < 1:
             assert value is not None
-            worth += (1 - share) * value.of(features, observation)
-        if share > 0:
-            returns, finish, tails = self._roll_out(slots, rows, features, generators)
-            worth += share * returns
-        return worth, finish, tails
+            found.worth[:] += (1 - share) * value.of(features, observation)
+        return found
 
     def _roll_out(
         self, slots: Sequence[int], rows: np.ndarray, features: Features, generators: Sequence[torch.Generator]
-    ) -> tuple[np.ndarray, np.ndarray, list[tuple[Candidate, ...]]]:
+    ) -> _Leaves:
         """The policy goes on from here until an end, the limit, or the end of the budget."""
         discount, noise = self._config.mcts.discount, self._config.rollout_noise
         returns, finish = np.zeros(len(slots)), np.full(len(slots), np.inf)
         taken, tails = np.zeros(len(slots), np.int64), [[] for _ in slots]
+        hopeless = np.zeros(len(slots), bool)
         going = np.arange(len(slots))
         while len(going):
             self._alive()
@@ -348,6 +372,7 @@ class TreeSearch:
                 tails[int(i)].append(chosen[k : k + 1])
                 if result.terminated[k]:
                     returns[i], finish[i] = discount ** int(taken[i]), taken[i]
+            hopeless[going] = result.done & ~result.terminated & (noise == 0)
             on = ~result.done & (taken[going] < self._config.rollout_steps)
             on &= np.array([self._may_go_on(int(row)) for row in rows[going]], bool)
             cut = going[~on & ~result.done]
@@ -358,7 +383,8 @@ class TreeSearch:
             if len(going):
                 features, _ = self._look([slots[i] for i in going], rows[going])
         solved = np.isfinite(finish)
-        return returns, finish, [tuple(tail) if good else () for tail, good in zip(tails, solved, strict=True)]
+        kept = [tuple(tail) if good else () for tail, good in zip(tails, solved, strict=True)]
+        return _Leaves(returns, finish, kept, hopeless)
 
     @torch.no_grad()
     def _look(self, slots: Sequence[int], rows: np.ndarray) -> tuple[Features, Observation]:
