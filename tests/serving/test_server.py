@@ -130,6 +130,7 @@ def test_bad_frames_hurt_nobody_else() -> None:
             socket.send(bytes(2**20 + 1))
             with pytest.raises(ConnectionClosed) as closed:
                 socket.recv(5)
+            assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1009
         with line(port) as socket:
             socket.recv(5)
@@ -161,7 +162,10 @@ def test_clients_that_ask_together_are_decided_together_and_one_alone_does_not_w
         np.testing.assert_array_equal(np.round(1000 * chunks[:, 0]), [1, 0, 0, 0, 0, 0])
         started = time.monotonic()
         alone.propose(alone.encode(rows.rows(slice(0, 1))), many[:1], 1, None)
-        assert time.monotonic() - started > 1.9  # five others are connected and might have asked: a bounded wait
+        assert 1.9 < time.monotonic() - started < 4  # five others asked just now and may ask again: a bounded wait
+        started = time.monotonic()
+        alone.propose(alone.encode(rows.rows(slice(0, 1))), many[:1], 1, None)
+        assert time.monotonic() - started < 1.5  # by now they have been quiet for too long to be waited for
         del many
         alone.close()
 
