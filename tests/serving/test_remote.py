@@ -2,6 +2,7 @@
 
 import pickle
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from local_server import CountingPolicy, H, observation, served
 from hone.data.lerobot_format import reorient
 from hone.errors import HoneError
 from hone.policies import load_policy
-from hone.policies.base import NoLikelihoodError, Policy
+from hone.policies.base import NoLikelihoodError, Policy, PolicyState
 from hone.policies.remote import RemoteConfig, RemotePolicy
 from hone.seeding import torch_generator
 from hone.serving.server import ServerConfig
@@ -19,16 +20,17 @@ from hone.serving.service import Service
 from hone.specs import SpecMismatchError, check_compatible
 
 
-def decided(policy: Policy, state: list, rows: int, seed: int = 0, k: int = 1, generators=None):
+def decided(policy: Policy, state: PolicyState, rows: int, seed: int = 0, k: int = 1, generators: Any = None) -> Any:
     """Chunks for the same scene, drawn as the policy's spec asks."""
     upright = observation(rows, policy.spec.image_size, seed)
+    assert upright.images is not None
     seen = replace(upright, images=reorient(upright.images, "upright", policy.spec.image_orientation))
     candidates, state = policy.propose(policy.encode(seen), state, k, generators)
     return candidates.chunks.numpy(), state
 
 
 @pytest.mark.parametrize("dialect", ["auto", "openpi"])
-def test_a_remote_policy_acts_as_the_served_one(dialect: str) -> None:
+def test_a_remote_policy_acts_as_the_served_one(dialect: Any) -> None:
     here = CountingPolicy()
     with served(Service(CountingPolicy())) as port:
         remote = RemotePolicy(f"remote:ws://127.0.0.1:{port}", RemoteConfig(dialect=dialect))
@@ -58,7 +60,7 @@ def test_vla_eval_hands_out_a_chunk_action_by_action() -> None:
 
 
 @pytest.mark.parametrize(("dialect", "steps"), [("openpi", 1), ("vla_eval", H)])
-def test_an_episode_starts_anew_on_a_line_that_was_used_before(dialect: str, steps: int) -> None:
+def test_an_episode_starts_anew_on_a_line_that_was_used_before(dialect: Any, steps: int) -> None:
     with served(Service(CountingPolicy())) as port:
         remote = RemotePolicy(f"ws://127.0.0.1:{port}", RemoteConfig(dialect=dialect, image_size=16))
         for _ in range(2):
@@ -81,6 +83,16 @@ def test_seed_and_candidates_reach_a_server_by_hone() -> None:
         greedy, _ = decided(remote, remote.initial_state(2), 2, k=3)
         assert greedy.shape == (2, 3, H, 7)
         assert (greedy[..., 4] == 0).all()
+        remote.close()
+
+
+def test_hints_reach_the_server_with_the_instruction() -> None:
+    with served(Service(CountingPolicy())) as port:
+        remote = RemotePolicy(f"ws://127.0.0.1:{port}")
+        hinted = replace(observation(2), hints=("lower far", ""))
+        chunks = remote.propose(remote.encode(hinted), None, 1, None)[0].chunks[:, 0, 0, 2]
+        told = [len("pick up the milk lower far"), len("pick up the milk!")]
+        np.testing.assert_allclose(1000 * chunks, told, rtol=1e-5)
         remote.close()
 
 

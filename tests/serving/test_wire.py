@@ -60,7 +60,7 @@ def test_arrays_come_back_as_they_were(style: Any) -> None:
 
 def array(**changes: Any) -> bytes:
     whole = {"__ndarray__": True, "data": bytes(12), "dtype": "<f4", "shape": [3], **changes}
-    return msgpack.packb(whole)
+    return bytes(msgpack.packb(whole) or b"")
 
 
 @pytest.mark.parametrize(

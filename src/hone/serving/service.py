@@ -21,12 +21,19 @@ from hone.seeding import torch_generator
 from hone.specs import Orientation
 from hone.types import PROPRIO_DIM, Observation
 
+IN_USE_S = 1.0
+"""A connection that has not asked for so long is not waited for."""
+
 
 @dataclass(eq=False)
 class Session:
-    """What one connection carries through an episode: the policy's state, and actions not yet handed out."""
+    """What one connection carries through an episode: the policy's state, and actions not yet handed out.
+
+    `asked` is when it last asked, on the event loop's clock.
+    """
 
     state: Any = None
+    asked: float = float("-inf")
     waiting: deque[Float32[np.ndarray, " A"]] = field(default_factory=deque)
 
 
@@ -51,7 +58,7 @@ class Answer:
 class Service:
     """Answers with `policy`, up to `max_batch` rows at a time.
 
-    A request waits for others at most `max_wait_ms`, and not at all once every open connection has asked.
+    A request waits for others at most `max_wait_ms`, and not at all once every connection has asked that is in use.
     Pictures come as `image_orientation` says, of any size; they are turned and shrunk to what the policy sees.
     """
 
@@ -115,7 +122,9 @@ class Service:
 
     async def answer(self, session: Session, ask: Ask) -> Answer:
         """Decide on one request, together with whatever else came."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        session.asked = loop.time()
+        future: asyncio.Future[Answer] = loop.create_future()
         self._queue.put_nowait((session, ask, future))
         return await future
 
@@ -125,7 +134,7 @@ class Service:
         while True:
             batch = [await self._queue.get()]
             deadline = loop.time() + self.max_wait_ms / 1000
-            while len(batch) < min(self.max_batch, len(self._sessions)) and (left := deadline - loop.time()) > 0:
+            while len(batch) < min(self.max_batch, self._in_use(loop.time())) and (left := deadline - loop.time()) > 0:
                 try:
                     batch.append(await asyncio.wait_for(self._queue.get(), left))
                 except TimeoutError:
@@ -144,6 +153,9 @@ class Service:
                 for (_, _, future), answer in zip(group, answers, strict=True):
                     if not future.done():
                         future.set_result(answer)
+
+    def _in_use(self, now: float) -> int:
+        return sum(now - session.asked < IN_USE_S for session in self._sessions)
 
     def _decide(self, group: list[tuple[Session, Ask, asyncio.Future[Answer]]]) -> list[Answer]:
         started = time.perf_counter()
