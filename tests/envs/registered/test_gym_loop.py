@@ -42,6 +42,8 @@ def test_clone_and_evaluate(demos, tmp_path, capsys):
     kept = tmp_path / "kept"
     assert hone(*run, "--record", kept, "--record-placements", 1) == 0
     (episode,) = read_episodes(kept, status=None)
+    assert episode.images is not None
+    assert episode.state is not None
     assert episode.images.shape == (len(episode), 1, 84, 84, 3)  # it draws itself, although the policy does not look
     assert episode.state.shape == (len(episode), 1, 2)
     found = EvaluationResult.load(result)
