@@ -95,11 +95,9 @@ def test_the_real_wandb_offline(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_real_trackio_keeps_a_local_database(tmp_path, monkeypatch):
-    pytest.importorskip("trackio", reason="needs the extra hone-vla[trackio]")
-    from trackio.utils import TRACKIO_DIR
-
+    folder = pytest.importorskip("trackio.utils", reason="needs the extra hone-vla[trackio]").TRACKIO_DIR
     log_once("trackio", tmp_path)
-    (database,) = Path(TRACKIO_DIR).glob("hone*.db")
+    (database,) = Path(folder).glob("hone*.db")
     with sqlite3.connect(database) as connection:
         rows = connection.execute("select metrics from metrics where run_name = ?", (tmp_path.name,)).fetchall()
     assert any("train/train_success" in str(row[0]) for row in rows)

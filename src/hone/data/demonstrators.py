@@ -49,7 +49,7 @@ class ScriptedDemonstrator:
 
     version = VERSION
     privilege = "object poses (the expert)"
-    noise_shares = HAND_NOISE
+    noise_shares: Sequence[float] = HAND_NOISE
 
     def see(self, env: Any, slots: Sequence[int]) -> list[Any]:
         return env.facts(slots)
@@ -84,7 +84,7 @@ class DeclaredDemonstrator:
                 "environment that returns a function from observations to actions), or import demonstrations."
             )
         self.version = config.expert
-        self.noise_shares = config.noise_shares or (1.0,) * config.spec.action_dim
+        self.noise_shares: Sequence[float] = config.noise_shares or (1.0,) * config.spec.action_dim
         self._expert = named_object(config.expert)
         self._to_policy = config.to_policy_range
 

@@ -82,6 +82,7 @@ class Environment(Protocol):
     def close(self) -> None: ...
 
 
+@dataclass(frozen=True)
 class EnvironmentConfig(ABC):
     """How an environment is run: plain picklable data that knows its tasks, builds the slots, and says of itself what a
     result must say. The loop, the evaluation and the command line know a simulator by this alone.

@@ -27,6 +27,7 @@ def recorded(env: Environment, policy: Policy, task: Task, placement: Placement)
             actions.append(action)
             result = env.step([0], action[None, None])
             if result.done[0]:
+                state_rows = [observation.state for observation in seen if observation.state is not None]
                 return Episode(
                     task=task,
                     placement=placement,
@@ -35,6 +36,6 @@ def recorded(env: Environment, policy: Policy, task: Task, placement: Placement)
                     actions=np.stack(actions),
                     executed=np.stack(actions),
                     images=np.stack(pictures),
-                    state=None if seen[0].state is None else np.concatenate([o.state for o in seen]),
+                    state=np.concatenate(state_rows) if state_rows else None,
                     metadata={"decoding": "greedy", "instruction": seen[0].instructions[0]},
                 )

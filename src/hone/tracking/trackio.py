@@ -6,6 +6,7 @@ what it prints goes to standard error.
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ class TrackioTracker:
         os.environ.setdefault("TRACKIO_DIR", str(folder.resolve() / "trackio"))  # read once, when it is imported
         with redirect_stdout(sys.stderr):
             try:
-                import trackio
+                trackio = importlib.import_module("trackio")
             except ImportError as error:
                 raise HoneError("trackio is not installed; pip install 'hone-vla[trackio]'.") from error
             self._run = trackio.init(

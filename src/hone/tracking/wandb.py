@@ -6,6 +6,7 @@ A run that goes on is another piece of the same run (same id); Weights & Biases 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from hone.errors import HoneError
 class WandbTracker:
     def __init__(self, folder: Path, config: dict[str, Any], resume_after: int | None) -> None:
         try:
-            import wandb
+            wandb = importlib.import_module("wandb")
         except ImportError as error:
             raise HoneError("wandb is not installed; pip install 'hone-vla[wandb]'.") from error
         self._run = wandb.init(
@@ -27,7 +28,7 @@ class WandbTracker:
             resume="allow",
             dir=str(folder),
             config=config,
-            mode=os.environ.get("WANDB_MODE", "offline"),  # type: ignore[arg-type]
+            mode=os.environ.get("WANDB_MODE", "offline"),
             settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
         )
         self._run.define_metric("*", step_metric="iteration")

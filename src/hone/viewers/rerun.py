@@ -5,6 +5,7 @@ Written to a file; no viewer is started and nothing is sent anywhere.
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from hone.errors import HoneError
@@ -16,7 +17,7 @@ JPEG_QUALITY = 90
 
 def write_rrd(episode: Episode, spec: Spec, path: Path) -> None:
     try:
-        import rerun
+        rerun = importlib.import_module("rerun")
     except ImportError as error:
         raise HoneError("rerun-sdk is not installed; pip install 'hone-vla[rerun]'.") from error
     recording = rerun.RecordingStream("hone", recording_id=path.stem)

@@ -42,6 +42,8 @@ def test_observations_are_what_was_declared(env):
     assert isinstance(env, Environment)
     env.reset([0, 2], [TASK, TASK], [sampled(0), sampled(1)])
     seen = env.observe([0, 2])
+    assert seen.state is not None
+    assert seen.images is not None
     assert (seen.proprio.shape, seen.state.shape, seen.images.shape) == ((2, 2), (2, 1, 3), (2, 2, 16, 16, 3))
     assert seen.instructions == ("go to the goal",) * 2
     assert np.array_equal(seen.images[0, 0, :8], np.full((8, 16, 3), 200))  # the upper half is bright

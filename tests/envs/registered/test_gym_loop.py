@@ -38,8 +38,14 @@ def test_demonstrations_are_in_the_policys_range(demos):
 def test_clone_and_evaluate(demos, tmp_path, capsys):
     policy, result = tmp_path / "policy", tmp_path / "result.json"
     assert hone("clone", "--demos", demos, "--output", policy, "--training.steps", 400, *SMALL) == 0
-    run = ("eval", *ENV, "--policy", policy, "--placements", 8, "--workers", 0, "--output", result, "--json")
-    assert hone(*run, "--env.image-size", 84) == 0
+    run = ("eval", *ENV, "--policy", policy, "--placements", 8, "--workers", 1, "--output", result, "--json")
+    kept = tmp_path / "kept"
+    assert hone(*run, "--record", kept, "--record-placements", 1) == 0
+    (episode,) = read_episodes(kept, status=None)
+    assert episode.images is not None
+    assert episode.state is not None
+    assert episode.images.shape == (len(episode), 1, 84, 84, 3)  # it draws itself, although the policy does not look
+    assert episode.state.shape == (len(episode), 1, 2)
     found = EvaluationResult.load(result)
     assert found.protocol.privilege == "the simulator's state (vector2: goal)"
     assert found.protocol.success_rule == "info:is_success at any control step"

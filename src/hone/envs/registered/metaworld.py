@@ -9,6 +9,7 @@ Needs `pip install 'hone-vla[metaworld]'`. Departures from Meta-World's own `Met
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import metadata
@@ -85,7 +86,9 @@ class MetaWorldEnv(gymnasium.Env[dict[str, Any], np.ndarray]):
         return self._observed(raw), float(reward), bool(terminated), bool(truncated), info
 
     def render(self) -> np.ndarray:
-        return self._env.render()[::-1] if self._env.camera_name == "corner2" else self._env.render()
+        picture = self._env.render()
+        # Meta-World's camera `corner2` hangs upside down.
+        return np.ascontiguousarray(picture[::-1, ::-1]) if self._env.camera_name == "corner2" else picture
 
     def close(self) -> None:
         self._env.close()
@@ -142,8 +145,6 @@ def _words(task: str) -> str:
 
 
 def _package(module: str) -> Any:
-    import importlib
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
