@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -103,8 +103,9 @@ class LibraryField(Field):
             return -self.family.velocity(self.library, prefix, x, 1 - time).float()
 
     def _precision(self) -> AbstractContextManager[Any]:
-        device = next(self.parameters()).device.type
-        return torch.autocast(device, torch.bfloat16, enabled=self.bfloat16)
+        if not self.bfloat16:
+            return nullcontext()
+        return torch.autocast(next(self.parameters()).device.type, torch.bfloat16)
 
 
 def pack(cache: Any) -> Float[Tensor, "B L D"]:
