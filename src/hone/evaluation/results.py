@@ -99,7 +99,7 @@ class EvaluationResult:
 
     def _planning(self) -> dict[str, Any]:
         """What a planning policy says of its episodes, added up; nothing for other policies."""
-        reports = [episode.report for episode in self.episodes if episode.report is not None]
+        reports = [e.report for e in self.episodes if e.report is not None and "refusal" in e.report]
         if not reports:
             return {}
         refusals = Counter(report["refusal"]["message"] for report in reports if report["refusal"] is not None)

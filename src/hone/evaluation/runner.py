@@ -87,7 +87,7 @@ def evaluate(
     ]
     cost = Cost(
         env_steps=sum(t.steps for t in trajectories),
-        decoder_evaluations=sum(t.decisions for t in trajectories),
+        decoder_evaluations=sum((t.report or {}).get("decoder_evaluations", t.decisions) for t in trajectories),
         judge_calls=sum((t.report or {}).get("model_calls", 0) for t in trajectories),
         core_seconds=(time.monotonic() - started) * max(pool.num_workers, 1),
     )

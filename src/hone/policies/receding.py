@@ -21,15 +21,18 @@ from hone.types import Observation
 
 @dataclass(frozen=True)
 class Memory:
-    """What a row carries from one decision to the next: the chunk it began, and what the decisions have cost."""
+    """What a row carries from one decision to the next: the chunk it began, and what each decision has cost."""
 
     chunk: Float[Tensor, "H A"] | None = None
-    decisions: int = 0
-    evaluations: int = 0
+    evaluations: tuple[int, ...] = ()
 
     def report(self) -> dict[str, Any]:
-        """For the episode's result: decisions, and evaluations of the decoder's field."""
-        return {"decisions": self.decisions, "decoder_evaluations": self.evaluations}
+        """For the episode's result: decisions, and evaluations of the decoder's network in all and for each."""
+        return {
+            "decisions": len(self.evaluations),
+            "decoder_evaluations": sum(self.evaluations),
+            "evaluations": list(self.evaluations),
+        }
 
 
 class RecedingPolicy:
@@ -49,7 +52,7 @@ class RecedingPolicy:
             raise HoneError(f"execute is {execute}, but the policy's chunks have {policy.chunk_length} actions.")
         if trust is not None and not 0 < trust <= 1:
             raise HoneError(f"trust is {trust}; it must be in (0, 1], or None to start cold.")
-        if not isinstance(policy.head, ChainHead):
+        if trust is not None and not isinstance(policy.head, ChainHead):
             raise HoneError(
                 f"a {type(policy.head).__name__} does not refine a chunk step by step, so it has nothing to start "
                 "warm; use the head flow, eqm or score."
@@ -87,7 +90,7 @@ class RecedingPolicy:
         samples = torch.cat([part.samples for part in parts])[back]
         spent = self.head.evaluations(samples).sum(-1).tolist()
         following = [
-            Memory(chunk, memory.decisions + 1, memory.evaluations + cost)
+            Memory(chunk, (*memory.evaluations, cost))
             for chunk, memory, cost in zip(chunks[:, 0].detach(), memories, spent, strict=True)
         ]
         return Candidates(chunks[:, :, : self.chunk_length], samples), following

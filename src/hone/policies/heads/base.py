@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from hone.errors import HoneError
@@ -110,6 +110,9 @@ class Head(nn.Module, ABC):
     present value, so hold it still between drawing a sample and the last update that uses it.
     """
 
+    practice: ClassVar[tuple[float, float]]
+    """Exploration of the first and of the last update of practice, where a run does not say."""
+
     exploration_scale: Tensor
 
     def __init__(self, exploration: float) -> None:
@@ -152,6 +155,10 @@ class Head(nn.Module, ABC):
     @abstractmethod
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         """Log-likelihood of `candidate.sample` under the present weights."""
+
+    def evaluations(self, samples: Shaped[Tensor, "B K ..."]) -> Int64[Tensor, "B K"]:
+        """How often the decoder's network was evaluated for each sample, one after the other: once, if not said."""
+        return torch.ones(samples.shape[:2], dtype=torch.long, device=samples.device)
 
 
 @runtime_checkable

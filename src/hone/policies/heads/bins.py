@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from hone.errors import HoneError
@@ -51,6 +51,8 @@ class BinsHead(Head):
     quantiles, with a level at both ends, so that a closed gripper is exactly 1. `log_prob` is exact, one term per
     token, at the temperature `exploration`. Greedy: the likeliest token at every place.
     """
+
+    practice = (1.0, 1.0)
 
     def __init__(self, config: BinsHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
@@ -102,3 +104,7 @@ class BinsHead(Head):
         logits = self.writer.all(candidate.sample, self.writer.condition(features))
         terms = token_log_prob(logits / self.exploration_scale, candidate.sample)
         return LogProb(terms.sum(-1), terms, torch.ones_like(terms, dtype=torch.bool), "exact")
+
+    def evaluations(self, samples: Shaped[Tensor, "B K ..."]) -> Int64[Tensor, "B K"]:
+        """One per token."""
+        return self.length * super().evaluations(samples)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from hone.errors import HoneError
@@ -80,6 +80,8 @@ class DiscreteDiffusionHead(Head):
     when it was drawn (as ReMDM, arXiv:2503.00307), not at a second opinion of the network, which never learned to
     give one.
     """
+
+    practice = (1.0, 1.0)
 
     def __init__(self, config: DiscreteDiffusionHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
@@ -166,6 +168,10 @@ class DiscreteDiffusionHead(Head):
         terms = token_log_prob(logits / self.exploration_scale, drawn.clamp(min=0)).flatten(1) * mask
         exact = self.config.order == "random" and self.config.remask == 0
         return LogProb(terms.sum(-1), terms, mask, "exact" if exact else "surrogate")
+
+    def evaluations(self, samples: Shaped[Tensor, "B K ..."]) -> Int64[Tensor, "B K"]:
+        """One per round."""
+        return self.rounds * super().evaluations(samples)
 
     def _hidden_after(self, r: int) -> int:
         """How many tokens stay hidden after round `r`: a cosine, at least one fewer each round, none after the last."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
+from torch.nn import functional
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
@@ -63,6 +64,7 @@ class FastHead(Head):
     The merges are learned by `fit` and kept with the weights; before that there are none.
     """
 
+    practice = (1.0, 1.0)
     merges: Tensor
 
     def __init__(self, config: FastHeadConfig, in_dim: int, space: ChunkSpace) -> None:
@@ -141,6 +143,8 @@ class FastHead(Head):
         logits, state = self.writer.first(given)
         written: list[Int64[Tensor, " N"]] = []
         for index in range(self.symbols):
+            if not (left > 0).any():
+                break
             if index > 0:
                 logits, state = self.writer.next(written[-1].clamp(min=0), index, given, state)
             # A row that is full writes no more; what is drawn for it is thrown away.
@@ -151,7 +155,7 @@ class FastHead(Head):
                 drawn = hooks.during(drawn.unflatten(0, (batch, k)), (index + 1) / self.symbols).flatten()
             left = left - torch.where(drawn == PAD, 0, lengths[drawn])
             written.append(drawn)
-        tokens = torch.stack(written, dim=1)
+        tokens = functional.pad(torch.stack(written, dim=1), (0, self.symbols - len(written)), value=PAD)
         chunks = self.space.clamp(self.decode(tokens))
         candidates = Candidates(chunks.unflatten(0, (batch, k)), tokens.unflatten(0, (batch, k)))
         return hooks.after(candidates, features) if hooks.after else candidates
@@ -160,6 +164,10 @@ class FastHead(Head):
         check_sample(candidate, (self.symbols,))
         terms, written = self._terms(features, candidate.sample, temperature=self.exploration_scale)
         return LogProb(terms.sum(-1), terms, written, "exact")
+
+    def evaluations(self, samples: Shaped[Tensor, "B K ..."]) -> Int64[Tensor, "B K"]:
+        """One per token written."""
+        return (samples != PAD).sum(-1)
 
     def _terms(
         self, features: Features, tokens: Int64[Tensor, "B L"], temperature: Tensor | float

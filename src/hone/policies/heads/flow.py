@@ -27,6 +27,9 @@ class FlowHeadConfig:
     """Widths of the velocity network's hidden layers."""
     steps: int = 10
     """Euler steps from noise to chunk."""
+    residual: float = 0.0
+    """A row stops where a step moves the chunk it is heading for by less than this (root mean square, action units); 0:
+    never, every chunk takes all steps."""
     chain: Chain = "flow_noise"
     """Where exploration noise enters: `flow_noise` in every step; `single_step` in one, drawn anew for each chunk."""
     exploration: float = 0.1
@@ -35,10 +38,14 @@ class FlowHeadConfig:
     def __post_init__(self) -> None:
         if self.chain not in ("flow_noise", "single_step"):
             raise HoneError(f"chain is {self.chain!r}; use 'flow_noise' or 'single_step'.")
+        if self.residual < 0:
+            raise HoneError(f"residual is {self.residual}; it must not be negative.")
 
     def build(self, in_dim: int, space: ChunkSpace) -> FlowHead:
         field = MLPField(in_dim, space, self.hidden_sizes, timed=True)
-        return FlowHead(field, space, steps=self.steps, chain=self.chain, exploration=self.exploration)
+        return FlowHead(
+            field, space, steps=self.steps, chain=self.chain, exploration=self.exploration, residual=self.residual
+        )
 
 
 class FlowHead(ChainHead):
@@ -56,11 +63,20 @@ class FlowHead(ChainHead):
       uniformly drawn, follows the SDE that has the same marginals as the flow, `x + (v - sigma^2 (x - t v)) dt +
       sigma sqrt(2 (1 - t) dt) w`; the others are plain Euler steps. Here the squared diffusion is `2 sigma^2 (1 -
       t)`: unlike Flow-GRPO's it is finite at the noise.
+
+    A velocity never vanishes, but on a straight path the chunk it is heading for, `x + (1 - t) v`, stands still. With
+    `residual` > 0 a row stops where that moved by less (root mean square) since the last step, and ends there. (Ours,
+    to give flow the stop of equilibrium matching; noise in the steps keeps it from triggering.)
     """
 
-    def __init__(self, field: Field, space: ChunkSpace, *, steps: int, chain: Chain, exploration: float) -> None:
+    practice = (0.1, 0.06)
+
+    def __init__(
+        self, field: Field, space: ChunkSpace, *, steps: int, chain: Chain, exploration: float, residual: float = 0.0
+    ) -> None:
         super().__init__(exploration, field, space, steps)
         self.chain: Chain = chain
+        self.residual = residual
 
     def loss(
         self,
@@ -87,11 +103,20 @@ class FlowHead(ChainHead):
     ) -> tuple[Float[Tensor, "N H A"], Bool[Tensor, " N"]]:
         time = step / self.steps
         velocity = self.field(x, time, given)
+        # With v before = (x - previous) S, the last step was heading for x + (1 - t) (v before).
+        change = (1 - time)[:, None, None] * (velocity - (x - previous) * self.steps)
+        settled = change.square().mean((-2, -1)).sqrt() < self.residual
         if self.chain == "single_step":
             noise = x - time[:, None, None] * velocity
             drift = velocity - self.exploration_scale**2 * noise
             velocity = torch.where(drawn[:, None, None], drift, velocity)
-        return x + velocity / self.steps, torch.zeros_like(drawn)
+        return x + velocity / self.steps, settled
+
+    def end(
+        self, x: Float[Tensor, "N H A"], mean: Float[Tensor, "N H A"], step: Int64[Tensor, " N"]
+    ) -> Float[Tensor, "N H A"]:
+        """The chunk it is heading for: all steps that are left, at once."""
+        return x + (self.steps - step)[:, None, None] * (mean - x)
 
     def warm(
         self, noise: Float[Tensor, "B K S H A"], chunk: Float[Tensor, "B one H A"], trust: float

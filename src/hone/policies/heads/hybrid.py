@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor
 
 from hone.errors import HoneError
@@ -56,6 +56,8 @@ class HybridHead(Head):
 
     Departures: the trunk is an MLP; the denoiser does not attend to the tokens.
     """
+
+    practice = (0.05, 0.03)
 
     def __init__(self, config: HybridHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
@@ -117,3 +119,7 @@ class HybridHead(Head):
             torch.cat([part.mask for part in parts], dim=1),
             "surrogate",
         )
+
+    def evaluations(self, samples: Shaped[Tensor, "B K ..."]) -> Int64[Tensor, "B K"]:
+        """One per token and one per denoising step."""
+        return (self.writer.length + self.config.steps) * super().evaluations(samples)

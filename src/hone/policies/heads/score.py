@@ -66,6 +66,8 @@ class ScoreHead(ChainHead):
     Departures: noise in the steps, for a likelihood; the blank replaces all features, not only the goal.
     """
 
+    practice = (0.05, 0.03)
+
     def __init__(self, config: ScoreHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         field = MLPField(in_dim, space, config.hidden_sizes, timed=True)
         super().__init__(config.exploration, field, space, config.steps)
