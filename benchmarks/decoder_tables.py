@@ -41,9 +41,7 @@ def modes_table(lines: Sequence[Line]) -> None:
         "head", "first mode shown, %", "at a mode, %", "at the first, %", "error", "greedy at a mode, %", "by budget, %"
     )
     for cell in _cells(lines, "head", "share"):
-        budgets = {
-            name: np.mean([line["by_budget"][name]["covered"] for line in cell]) for name in cell[0]["by_budget"]
-        }
+        budgets = {name: np.mean([line["by_budget"][name] for line in cell]) for name in cell[0]["by_budget"]}
         _row(
             cell[0]["head"],
             f"{100 * cell[0]['share']:.0f}",
@@ -86,15 +84,16 @@ def residual_table(lines: Sequence[Line]) -> None:
 
 
 def latency_table(lines: Sequence[Line]) -> None:
-    _header("head", "evaluations", "1 row: p50, p95", "32 rows: p50, p95", "8 candidates / 1: 1 row", "32 rows")
+    """In the processor's time, which others that compute on the same machine hardly change."""
+    _header("head", "evaluations", "1 row, ms: p50, p95", "32 rows, ms: p50, p95", "8 candidates / 1")
     for of_head in _cells(lines, "head"):
         found = {(c[0]["batch"], c[0]["candidates"]): c for c in _cells(of_head, "batch", "candidates")}
-        if len(found) == 4:
+        if len(found) == 3:
             _row(
                 of_head[0]["head"],
                 f"{_mean(found[1, 1], 'evaluations'):.0f}",
                 *(f"{_mean(found[n, 1], 'p50'):.1f}, {_mean(found[n, 1], 'p95'):.1f}" for n in (1, 32)),
-                *(f"{_mean(found[n, 8], 'p50') / _mean(found[n, 1], 'p50'):.1f}" for n in (1, 32)),
+                f"{_mean(found[1, 8], 'p50') / _mean(found[1, 1], 'p50'):.1f}",
             )
 
 

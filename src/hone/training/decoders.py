@@ -48,7 +48,7 @@ class Conditions:
     """Demonstrations per task, undisturbed and without rests."""
     network: SmallPolicyConfig = field(default_factory=lambda: SmallPolicyConfig(inputs="state"))
     """The backbone; its head is replaced."""
-    cloning: BehaviorCloningConfig = field(default_factory=lambda: BehaviorCloningConfig(steps=1000))
+    cloning: BehaviorCloningConfig = field(default_factory=lambda: BehaviorCloningConfig(steps=600))
     env: LiberoConfig = field(default_factory=LiberoConfig)
     slots: int = 50
     """Environments that run side by side, in this process."""
