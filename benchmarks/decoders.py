@@ -20,7 +20,7 @@ finished cell and seed is a line of results/decoders.jsonl; what has one is skip
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -79,17 +79,18 @@ QUIET = 0.02
 """Noise in the steps of a chain, whose variety is that of its starts."""
 
 # latency, measured for the first seed: weights hardly matter, but for how many tokens `fast` writes
-LATENCY_CLONING = BehaviorCloningConfig(steps=50)
+LATENCY_CLONING = BehaviorCloningConfig(steps=40)
 
 # grpo
-SNAPSHOTS = (100, 150, 200, 250, 300, 400, 500, 600, 700, 800, 900)
+SNAPSHOTS = (50, 100, 150, 200, 250, 300, 350, 400, 450, 500)
+"""Cloning steps after which a start for practice is kept."""
 START, MATCH, GAIN = 0.4, 0.05, 0.2
 PRACTICE = ImproveConfig(
     suite="libero_spatial",
     tasks=(1, 6, 8),
     iterations=12,
     groups=9,
-    evaluate_every=1,
+    evaluate_every=2,
     curve_placements=20,
     final_placements=20,
     probe_placements=1,
@@ -253,7 +254,7 @@ def grpo_cells(head: str) -> Iterator[dict[str, Any]]:
 
 
 def run_grpo(config: Config, head: str, seed: int) -> dict[str, Any]:
-    """Practice with the exploration that is the head's own, from the earliest snapshot that is good enough."""
+    """Practice with the exploration that is the head's own, from the snapshot nearest to the common start."""
     steps, before = matched_start(config, head, seed)
     begin = config.output / "clones" / f"{head}-{seed}" / str(steps)
     practice = replace(
@@ -287,7 +288,7 @@ def run_grpo(config: Config, head: str, seed: int) -> dict[str, Any]:
 def matched_start(config: Config, head: str, seed: int) -> tuple[int, float]:
     """The number of cloning steps whose snapshot comes nearest to the common start, and its success on the placements
     the curve is measured on. By bisection: more steps are taken to be better."""
-    cloned_head(config, head, seed, SNAPSHOTS)
+    cloned_head(config, head, seed)
     measured: dict[int, float] = {}
     low, high = 0, len(SNAPSHOTS) - 1
     placements = tuple(VALIDATION_SEEDS[: PRACTICE.curve_placements])
@@ -327,8 +328,8 @@ RUN: dict[str, Callable[..., dict[str, Any]]] = {
 # ------------------------------------------------------------------------------------------------- what the runs share
 
 
-def cloned_head(config: Config, head: str, seed: int, snapshots: Sequence[int] = ()) -> SmallPolicy:
-    return cloned(config.conditions, head, seed, config.output / "clones", snapshots=snapshots)
+def cloned_head(config: Config, head: str, seed: int) -> SmallPolicy:
+    return cloned(config.conditions, head, seed, config.output / "clones", snapshots=SNAPSHOTS)
 
 
 def setup(config: Config, part: Part, seed: int) -> Setup:

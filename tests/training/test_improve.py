@@ -285,5 +285,5 @@ def test_exploration_is_the_heads_own_unless_it_is_given():
     assert [given.exploration_at(i, own) for i in range(3)] == pytest.approx([0.2, 0.2, 0.2])
     both = replace(given, final_exploration=0.1)
     assert [both.exploration_at(i, own) for i in range(3)] == pytest.approx([0.2, 0.15, 0.1])
-    with pytest.raises(HoneError, match="exploration 0.2 must not be below final_exploration 0.3"):
+    with pytest.raises(HoneError, match=r"exploration 0\.2 must not be below final_exploration 0\.3"):
         replace(given, final_exploration=0.3)

@@ -176,7 +176,7 @@ def test_descent_is_bounded_where_the_threshold_never_triggers():
 
 def test_few_steps_may_cross_the_whole_way_and_many_must_settle():
     assert EqMHeadConfig(steps=2, step_size=1 / 8).step_size == 0.125
-    with pytest.raises(HoneError, match="0 < step_size < 0.1"):
+    with pytest.raises(HoneError, match=r"0 < step_size < 0\.1"):
         EqMHeadConfig(steps=3, step_size=1 / 8)
 
 
