@@ -77,7 +77,7 @@ def test_rows_that_begin_and_rows_that_go_on_share_a_batch(head):
     policy, features = make_policy(head)
     receding = RecedingPolicy(policy, execute=4, trust=0.5)
     chunk = torch.full((H, A), 0.25)
-    state = [Memory(), Memory(chunk, 1, 5), Memory()]
+    state = [Memory(), Memory(chunk, (5,)), Memory()]
     whole, _ = receding.propose(features, state, 2, generators(B))
     for row in range(B):
         here = slice(row, row + 1)
