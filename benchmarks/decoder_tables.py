@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from hone.evaluation.stats import Difference, paired_bootstrap, wilson_interval
+from hone.evaluation.stats import wilson_interval
 from hone.policies.heads import HEADS
+from hone.training.decoders import paired
 
 Line = Mapping[str, Any]
 
@@ -122,22 +123,6 @@ TABLES = {
     "latency": latency_table,
     "grpo": grpo_table,
 }
-
-
-def paired(before: Sequence[Line], after: Sequence[Line]) -> Difference:
-    """Success of the second cell minus that of the first, over the episodes of the seeds that both have."""
-    tasks: list[str] = []
-    outcomes: tuple[list[bool], list[bool]] = ([], [])
-    for first in before:
-        for second in (line for line in after if line["seed"] == first["seed"]):
-            each = len(first["outcomes"]) // len(first["per_task"])
-            names = [name for name in first["per_task"] for _ in range(each)]
-            for name, *ends in zip(names, first["outcomes"], second["outcomes"], strict=True):
-                if "x" not in ends:
-                    tasks.append(name)
-                    for side, end in zip(outcomes, ends, strict=True):
-                        side.append(end == "1")
-    return paired_bootstrap(np.array(outcomes[0]), np.array(outcomes[1]), tasks=tasks)
 
 
 def draw(lines: Sequence[Line], path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from hone.policies import Features
 from hone.policies.heads import HEADS, ChunkSpace, DCTHeadConfig, FlowHeadConfig
 from hone.policies.small import SmallPolicyConfig
 from hone.training.behavior_cloning import BehaviorCloningConfig
-from hone.training.decoders import Conditions, cloned, line, measure, redecoded, with_budget
+from hone.training.decoders import Conditions, cloned, line, measure, paired, redecoded, with_budget
 
 SPACE = ChunkSpace(2, 7, -1.0, 1.0)
 FEATURES = Features(torch.zeros(3, 0, 5), torch.ones(3, 0, dtype=torch.bool), torch.randn(3, 5))
@@ -47,6 +48,20 @@ def test_other_steps_have_the_same_weights_and_another_head_is_refused():
     assert other.config.head.steps == 2
     with pytest.raises(HoneError, match="FlowHeadConfig cannot be decoded as a DCTHeadConfig"):
         redecoded(policy, DCTHeadConfig())
+
+
+def outcomes(seed: int, ends: str, protocol: str = "p") -> dict[str, Any]:
+    return {"seed": seed, "outcomes": ends, "per_task": {"one": None, "two": None}, "protocol_hash": protocol}
+
+
+def test_pairs_are_of_one_seed_and_leave_faults_out():
+    found = paired([outcomes(1, "0010"), outcomes(2, "1x00")], [outcomes(2, "1111"), outcomes(1, "1110")])
+    assert found.pairs == 7
+    assert found.mean == pytest.approx(4 / 7)
+    with pytest.raises(HoneError, match="no pair of valid episodes"):
+        paired([outcomes(1, "11")], [outcomes(2, "11")])
+    with pytest.raises(HoneError, match="seed 1 were measured under different protocols"):
+        paired([outcomes(1, "11")], [outcomes(1, "11", "q")])
 
 
 @pytest.mark.sim

@@ -6,7 +6,7 @@ decoded in another way, and its success with what a decision cost.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hone.errors import HoneError
 from hone.evaluation.results import EvaluationResult
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.evaluation.smoothness import WatchedPolicy
+from hone.evaluation.stats import Difference, paired_bootstrap
 from hone.policies import load_policy
 from hone.policies.heads import (
     HEADS,
@@ -163,6 +164,26 @@ def line(result: EvaluationResult) -> dict[str, Any]:
         "jerk_inside": _mean([report["jerk_inside"] for report in reports]),
         "outcomes": "".join({"success": "1", "failure": "0", "error": "x"}[e.status] for e in result.episodes),
     }
+
+
+def paired(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> Difference:
+    """Success of the second lines minus that of the first, over the episodes of the seeds that both have.
+
+    Both are of the same setup. A pair of which one episode is a fault is left out; `HoneError` where none remains.
+    """
+    ends: list[tuple[str, str, str]] = []
+    for first in before:
+        for second in (line for line in after if line["seed"] == first["seed"]):
+            if first["protocol_hash"] != second["protocol_hash"]:
+                raise HoneError(f"two lines of seed {first['seed']} were measured under different protocols.")
+            each = len(first["outcomes"]) // len(first["per_task"])
+            names = [name for name in first["per_task"] for _ in range(each)]
+            ends += zip(names, first["outcomes"], second["outcomes"], strict=True)
+    valid = [end for end in ends if "x" not in end[1:]]
+    if not valid:
+        raise HoneError("these lines have no pair of valid episodes of the same seed to compare.")
+    tasks, one, other = zip(*valid, strict=True)
+    return paired_bootstrap(np.array(one) == "1", np.array(other) == "1", tasks=tasks)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

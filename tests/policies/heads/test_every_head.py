@@ -24,6 +24,12 @@ def head(name) -> Head:
     return make_head(name)
 
 
+def test_practice_begins_no_narrower_than_it_ends(head):
+    first, last = head.practice
+    assert first >= last > 0
+    head.exploration = last
+
+
 def near(chunks: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Whether chunks `[B, K, H, A]` are within 0.2 of their row's target in every action."""
     return (chunks - target[:, None]).abs().amax((-2, -1)) < 0.2
