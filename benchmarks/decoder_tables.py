@@ -24,7 +24,7 @@ def print_tables(lines: Sequence[Line]) -> None:
 
 
 def success_table(lines: Sequence[Line]) -> None:
-    _header("head", "evaluations", "ms a decision", "success, %", "by seed, %", "jerk at seams", "inside")
+    _header("head", "evaluations", "ms", "success, %", "by seed, %", "error of a chunk", "jerk at seams", "inside")
     for cell in _cells(lines, "head", "budget"):
         _row(
             cell[0]["head"],
@@ -32,6 +32,7 @@ def success_table(lines: Sequence[Line]) -> None:
             f"{_mean(cell, 'milliseconds'):.1f}",
             _pooled(cell),
             ", ".join(f"{100 * line['success_rate']:.0f}" for line in cell),
+            f"{_mean(cell, 'chunk_error'):.3f}",
             f"{_mean(cell, 'jerk_seam'):.2f}",
             f"{_mean(cell, 'jerk_inside'):.2f}",
         )
@@ -71,16 +72,16 @@ def eqm_table(lines: Sequence[Line]) -> None:
 
 
 def residual_table(lines: Sequence[Line]) -> None:
-    """The last column counts the tasks that a residual is the best for (the strictest, where several are)."""
-    _header("head", "residual", "evaluations", "95 %", "success, %", "best for tasks")
-    best = {head: _best_residuals([line for line in lines if line["head"] == head]) for head in ("flow", "eqm")}
+    _header("head", "residual", "evaluations", "95 %", "success, %", "error of a chunk", "by task, %")
     for cell in _cells(lines, "head", "residual"):
+        by_task = [np.mean([line["per_task"][task] for line in cell]) for task in cell[0]["per_task"]]
         _row(
             cell[0]["head"],
             f"{cell[0]['residual']:g}",
             *(f"{_mean(cell, name):.1f}" for name in ("evaluations", "evaluations_p95")),
             _pooled(cell),
-            str(best[cell[0]["head"]].count(cell[0]["residual"])),
+            f"{_mean(cell, 'chunk_error'):.3f}",
+            ", ".join(f"{100 * rate:.0f}" for rate in by_task),
         )
 
 
@@ -158,15 +159,6 @@ def _cells(lines: Iterable[Line], *keys: str) -> list[list[Line]]:
         return tuple(list(HEADS).index(v) if v in HEADS else (-1 if v is None else v) for v in values)
 
     return [found[values] for values in sorted(found, key=order)]
-
-
-def _best_residuals(lines: Sequence[Line]) -> list[float]:
-    """The residual that is best for each task."""
-    cells = _cells(lines, "residual")
-    if not cells:
-        return []
-    rates = [[np.mean([line["per_task"][task] for line in cell]) for cell in cells] for task in cells[0][0]["per_task"]]
-    return [cells[int(np.argmax(row))][0]["residual"] for row in rates]
 
 
 def _mean(lines: Sequence[Line], name: str) -> float:

@@ -48,7 +48,16 @@ from hone.policies.heads.chain import ChainHead
 from hone.policies.small import SmallPolicy
 from hone.seeding import torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig, ChunkDataset
-from hone.training.decoders import Conditions, cloned, demonstrations, line, measure, redecoded, with_budget
+from hone.training.decoders import (
+    Conditions,
+    chunk_error,
+    cloned,
+    demonstrations,
+    line,
+    measure,
+    redecoded,
+    with_budget,
+)
 from hone.training.improve import VALIDATION_SEEDS, ImproveConfig, improve
 from hone.types import Observation
 from rows import RESULTS, append_row, finished
@@ -60,6 +69,8 @@ STATES: dict[str, int] = {"success": 10, "residual": 10, "eqm": 20}
 """Official initial states of each task: 100 or 200 episodes for each cell and seed, 300 or 600 for a cell."""
 BUDGETS = (1, 2, 5, 10, 20, 50, 300)
 """Evaluations for each chunk, of the heads that can be given more or fewer."""
+UNSEEN = 128
+"""Steps of demonstrations not learned from, where chunks are compared with the expert's."""
 
 # eqm: half of each chunk is executed, and a warm start continues from the other half.
 EXECUTE = 4
@@ -337,17 +348,27 @@ def setup(config: Config, part: Part, seed: int) -> Setup:
     return Setup(config.conditions.tasks, config.placement, states, seed=seed)
 
 
-def observations(config: Config, seed: int, rows: int) -> Observation:
-    """What was seen at `rows` steps of the demonstrations."""
+def pairs(config: Config, seed: int) -> ChunkDataset:
+    """The demonstrations that a seed's clones learn from."""
     episodes = demonstrations(config.conditions, seed, config.output / "clones" / f"demonstrations-{seed}")
-    dataset = ChunkDataset(episodes, config.conditions.network.chunk_length)
+    return ChunkDataset(episodes, config.conditions.network.chunk_length)
+
+
+def observations(config: Config, seed: int, rows: int) -> Observation:
+    """What was seen at `rows` steps of them."""
+    dataset = pairs(config, seed)
     return dataset.observation(dataset.draw(rows, True, torch_generator(seed, "observations")))
 
 
 def decided(config: Config, policy: SmallPolicy, seed: int) -> dict[str, float]:
-    """Milliseconds of a greedy decision for one row, in the processor's time."""
+    """Of greedy decisions: milliseconds for one row in the processor's time, and how far the chunks are from what the
+    expert did in demonstrations that were not learned from (those of the next seed)."""
     observation = observations(config, seed, 1)
-    return {"milliseconds": latency(lambda: policy.predict_action_chunk(observation), repeats=25).p50}
+    unseen = pairs(config, seed + 1)
+    return {
+        "milliseconds": latency(lambda: policy.predict_action_chunk(observation), repeats=25).p50,
+        "chunk_error": chunk_error(policy, unseen, UNSEEN, torch_generator(seed, "unseen")),
+    }
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,8 +14,9 @@ from hone.evaluation.runner import Setup
 from hone.policies import Features
 from hone.policies.heads import HEADS, ChunkSpace, DCTHeadConfig, FlowHeadConfig
 from hone.policies.small import SmallPolicyConfig
-from hone.training.behavior_cloning import BehaviorCloningConfig
-from hone.training.decoders import Conditions, cloned, line, measure, paired, redecoded, with_budget
+from hone.training.behavior_cloning import BehaviorCloningConfig, ChunkDataset
+from hone.training.decoders import Conditions, chunk_error, cloned, line, measure, paired, redecoded, with_budget
+from hone.types import Episode, Placement, Task
 
 SPACE = ChunkSpace(2, 7, -1.0, 1.0)
 FEATURES = Features(torch.zeros(3, 0, 5), torch.ones(3, 0, dtype=torch.bool), torch.randn(3, 5))
@@ -48,6 +50,27 @@ def test_other_steps_have_the_same_weights_and_another_head_is_refused():
     assert other.config.head.steps == 2
     with pytest.raises(HoneError, match="FlowHeadConfig cannot be decoded as a DCTHeadConfig"):
         redecoded(policy, DCTHeadConfig())
+
+
+def test_the_error_of_a_chunk_counts_the_steps_that_were_demonstrated():
+    policy = SmallPolicyConfig(inputs="state", head=DCTHeadConfig(hidden_sizes=(8,))).build()
+    with torch.no_grad():
+        for parameter in policy.head.parameters():
+            parameter.zero_()  # it stands still
+    rng = np.random.default_rng(0)
+    half = np.full((3, 7), 0.5, np.float32)
+    episode = Episode(
+        Task("suite", 0, "task", "do it"),
+        Placement("sampled", 0),
+        "success",
+        proprio=rng.standard_normal((3, 8)).astype(np.float32),
+        actions=half,
+        executed=half,
+        state=rng.standard_normal((3, 2, 11)).astype(np.float32),
+    )
+    dataset = ChunkDataset([episode], policy.chunk_length)
+    policy.fit_normalization(dataset.observation(np.arange(3)))
+    assert chunk_error(policy, dataset, 5, torch.Generator().manual_seed(0)) == pytest.approx(0.5)
 
 
 def outcomes(seed: int, ends: str, protocol: str = "p") -> dict[str, Any]:

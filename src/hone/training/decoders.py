@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from hone.data.demonstrations import demonstrate, requests
 from hone.data.episodes import EpisodeWriter, read_episodes, read_headers
@@ -35,7 +36,7 @@ from hone.policies.heads import (
 from hone.policies.receding import RecedingPolicy
 from hone.policies.small import SmallPolicy, SmallPolicyConfig
 from hone.seeding import derive_seed, torch_generator
-from hone.training.behavior_cloning import BehaviorCloningConfig, clone
+from hone.training.behavior_cloning import BehaviorCloningConfig, ChunkDataset, clone
 from hone.training.workers import RolloutPool
 from hone.types import Episode, Task
 
@@ -127,6 +128,14 @@ def with_budget(head: HeadConfig, evaluations: int) -> HeadConfig | None:
     if isinstance(head, DiscreteDiffusionHeadConfig):
         return replace(head, rounds=evaluations)
     return None
+
+
+def chunk_error(policy: SmallPolicy, demonstrated: ChunkDataset, rows: int, generator: torch.Generator) -> float:
+    """Mean absolute difference, in action units, of greedy chunks from those demonstrated at `rows` steps."""
+    pairs = demonstrated.draw(rows, True, generator)
+    actions, real = demonstrated.targets(pairs)
+    errors = np.abs(policy.predict_action_chunk(demonstrated.observation(pairs)).numpy() - actions)
+    return float(errors[real].mean())
 
 
 def measure(
