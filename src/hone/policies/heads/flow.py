@@ -28,8 +28,8 @@ class FlowHeadConfig:
     steps: int = 10
     """Euler steps from noise to chunk."""
     residual: float = 0.0
-    """A row stops where a step moves the chunk it is heading for by less than this (root mean square, action units); 0:
-    never, every chunk takes all steps."""
+    """A row stops where the chunk it is heading for would move by less than this (root mean square, action units) over
+    all steps that are left, if it went on as in the last; 0: never, every chunk takes all steps."""
     chain: Chain = "flow_noise"
     """Where exploration noise enters: `flow_noise` in every step; `single_step` in one, drawn anew for each chunk."""
     exploration: float = 0.1
@@ -65,8 +65,9 @@ class FlowHead(ChainHead):
       t)`: unlike Flow-GRPO's it is finite at the noise.
 
     A velocity never vanishes, but on a straight path the chunk it is heading for, `x + (1 - t) v`, stands still. With
-    `residual` > 0 a row stops where that moved by less (root mean square) since the last step, and ends there. (Ours,
-    to give flow the stop of equilibrium matching; noise in the steps keeps it from triggering.)
+    `residual` > 0 a row stops, and ends there, where what that moved by since the last step, times the steps that are
+    left, is less (root mean square). (Ours, to give flow the stop of equilibrium matching; noise in the steps keeps it
+    from triggering.)
     """
 
     practice = (0.1, 0.06)
@@ -103,8 +104,9 @@ class FlowHead(ChainHead):
     ) -> tuple[Float[Tensor, "N H A"], Bool[Tensor, " N"]]:
         time = step / self.steps
         velocity = self.field(x, time, given)
-        # With v before = (x - previous) S, the last step was heading for x + (1 - t) (v before).
-        change = (1 - time)[:, None, None] * (velocity - (x - previous) * self.steps)
+        # Heading for x + (1 - t) v, with v before = (x - previous) S at the last step; as many steps again are left.
+        left = (self.steps - step)[:, None, None]
+        change = left * (left / self.steps) * (velocity - (x - previous) * self.steps)
         settled = change.square().mean((-2, -1)).sqrt() < self.residual
         if self.chain == "single_step":
             noise = x - time[:, None, None] * velocity
