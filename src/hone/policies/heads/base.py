@@ -96,6 +96,17 @@ def loss_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(like.shape, generator=required(generator), device=required(generator).device).to(like)
 
 
+def drawn_again(
+    features: Features, actions: Float[Tensor, "B H A"], mask: Bool[Tensor, "B H"], draws: int
+) -> tuple[Features, Float[Tensor, "N H A"], Bool[Tensor, "N H"]]:
+    """Each row `draws` times, for a loss that draws noise: its gradient is then less noisy, and the encoder's work is
+    done once (as in MAR, arXiv:2406.11838)."""
+    if draws == 1:
+        return features, actions, mask
+    rows = torch.arange(len(actions), device=actions.device).repeat(draws)
+    return features[rows], actions[rows], mask[rows]
+
+
 def required(generator: torch.Generator | None) -> torch.Generator:
     """The generator of a loss that draws something, which must be given."""
     if generator is None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads.base import ChunkSpace, check_features, loss_noise, masked_mean, required
+from hone.policies.heads.base import ChunkSpace, check_features, drawn_again, loss_noise, masked_mean, required
 from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import MLPField
 
@@ -37,6 +37,8 @@ class EqMHeadConfig:
     """Most steps of a descent."""
     residual: float = 0.1
     """A row stops where the root mean square of its gradient is below this; 0: never, every descent takes all steps."""
+    draws: int = 1
+    """Noises drawn for each demonstrated chunk of a batch."""
     exploration: float = 0.1
     """Initial noise scale: standard deviation, in action units, of what every step of a sampled descent adds."""
 
@@ -48,6 +50,8 @@ class EqMHeadConfig:
                 f"gradient_scale {self.gradient_scale} must be positive, decay_start {self.decay_start} in [0, 1), "
                 f"residual {self.residual} and momentum {self.momentum} not negative."
             )
+        if self.draws < 1:
+            raise HoneError(f"draws is {self.draws}; use at least 1.")
         limit = 2 * (1 - self.decay_start) / self.gradient_scale
         whole_way = 1 / (self.gradient_scale * max(self.steps, 1))
         if not (0 < self.step_size < limit or 0 < self.step_size <= whole_way):
@@ -91,6 +95,7 @@ class EqMHead(ChainHead):
     ) -> Float[Tensor, ""]:
         check_features(features)
         self.space.check(actions, mask)
+        features, actions, mask = drawn_again(features, actions, mask, self.config.draws)
         noise = loss_noise(actions, generator)
         generator = required(generator)
         gamma = torch.rand(len(actions), 1, 1, generator=generator, device=generator.device).to(actions)

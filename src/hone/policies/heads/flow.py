@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads.base import ChunkSpace, check_features, loss_noise, masked_mean, required
+from hone.policies.heads.base import ChunkSpace, check_features, drawn_again, loss_noise, masked_mean, required
 from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import Field, MLPField
 
@@ -30,6 +30,8 @@ class FlowHeadConfig:
     residual: float = 0.0
     """A row stops where the chunk it is heading for would move by less than this (root mean square, action units) over
     all steps that are left, if it went on as in the last; 0: never, every chunk takes all steps."""
+    draws: int = 1
+    """Noises drawn for each demonstrated chunk of a batch."""
     chain: Chain = "flow_noise"
     """Where exploration noise enters: `flow_noise` in every step; `single_step` in one, drawn anew for each chunk."""
     exploration: float = 0.1
@@ -38,13 +40,21 @@ class FlowHeadConfig:
     def __post_init__(self) -> None:
         if self.chain not in ("flow_noise", "single_step"):
             raise HoneError(f"chain is {self.chain!r}; use 'flow_noise' or 'single_step'.")
+        if self.draws < 1:
+            raise HoneError(f"draws is {self.draws}; use at least 1.")
         if self.residual < 0:
             raise HoneError(f"residual is {self.residual}; it must not be negative.")
 
     def build(self, in_dim: int, space: ChunkSpace) -> FlowHead:
         field = MLPField(in_dim, space, self.hidden_sizes, timed=True)
         return FlowHead(
-            field, space, steps=self.steps, chain=self.chain, exploration=self.exploration, residual=self.residual
+            field,
+            space,
+            steps=self.steps,
+            chain=self.chain,
+            exploration=self.exploration,
+            residual=self.residual,
+            draws=self.draws,
         )
 
 
@@ -73,11 +83,20 @@ class FlowHead(ChainHead):
     practice = (0.1, 0.06)
 
     def __init__(
-        self, field: Field, space: ChunkSpace, *, steps: int, chain: Chain, exploration: float, residual: float = 0.0
+        self,
+        field: Field,
+        space: ChunkSpace,
+        *,
+        steps: int,
+        chain: Chain,
+        exploration: float,
+        residual: float = 0.0,
+        draws: int = 1,
     ) -> None:
         super().__init__(exploration, field, space, steps)
         self.chain: Chain = chain
         self.residual = residual
+        self.draws = draws
 
     def loss(
         self,
@@ -88,6 +107,7 @@ class FlowHead(ChainHead):
     ) -> Float[Tensor, ""]:
         check_features(features)
         self.space.check(actions, mask)
+        features, actions, mask = drawn_again(features, actions, mask, self.draws)
         noise = loss_noise(actions, generator)
         time = beta_times(len(actions), required(generator)).to(actions)
         t = time[:, None, None]

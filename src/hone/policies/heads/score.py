@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads.base import ChunkSpace, check_features, loss_noise, masked_mean, required
+from hone.policies.heads.base import ChunkSpace, check_features, drawn_again, loss_noise, masked_mean, required
 from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import MLPField
 
@@ -34,6 +34,8 @@ class ScoreHeadConfig:
     """Share of the cloned rows whose features are replaced by a learned blank: what guidance is measured against."""
     guidance: float = 1.0
     """w in `D_blank + w (D - D_blank)`. 1: none, and one evaluation per step; otherwise two."""
+    draws: int = 1
+    """Noises drawn for each demonstrated chunk of a batch."""
     exploration: float = 0.1
     """Initial noise scale: standard deviation, in action units, of what every step of a sampled chain adds."""
 
@@ -43,6 +45,8 @@ class ScoreHeadConfig:
                 f"sigma_min {self.sigma_min} must be positive and below sigma_max {self.sigma_max}, and sigma_data "
                 f"{self.sigma_data} positive."
             )
+        if self.draws < 1:
+            raise HoneError(f"draws is {self.draws}; use at least 1.")
         if not 0 <= self.dropout < 1 or (self.guidance != 1 and self.dropout == 0):
             raise HoneError(
                 f"dropout is {self.dropout} with guidance {self.guidance}: it must be in [0, 1), and guidance other "
@@ -97,6 +101,7 @@ class ScoreHead(ChainHead):
     ) -> Float[Tensor, ""]:
         check_features(features)
         self.space.check(actions, mask)
+        features, actions, mask = drawn_again(features, actions, mask, self.config.draws)
         noise = loss_noise(actions, generator)
         sigma = (1.2 * loss_noise(actions[:, 0, 0], generator) - 1.2).exp()
         sigma = sigma.clamp(self.config.sigma_min, self.config.sigma_max)
