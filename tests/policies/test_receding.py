@@ -60,11 +60,16 @@ def test_the_next_descent_starts_from_what_was_left_and_costs_less():
     torch.testing.assert_close(second.chunks, first.chunks, atol=0.01, rtol=0)
     assert state is not None
     assert later is not None
-    cold, warm = state[0].evaluations, later[0].evaluations - state[0].evaluations
+    cold, warm = later[0].evaluations
+    assert state[0].evaluations == (cold,)
     # Each step leaves 0.4 of the distance: from noise about 1 away to 0.0025 takes 7 steps, from 0.1 away, 5.
     assert warm < cold < 12
     assert isinstance(later[0], Reporting)
-    assert later[0].report() == {"decisions": 2, "decoder_evaluations": cold + warm}
+    assert later[0].report() == {
+        "decisions": 2,
+        "decoder_evaluations": cold + warm,
+        "evaluations": [cold, warm],
+    }
 
 
 @pytest.mark.parametrize("head", [EQM, FlowHeadConfig(hidden_sizes=(16,), steps=6)])
@@ -72,7 +77,7 @@ def test_rows_that_begin_and_rows_that_go_on_share_a_batch(head):
     policy, features = make_policy(head)
     receding = RecedingPolicy(policy, execute=4, trust=0.5)
     chunk = torch.full((H, A), 0.25)
-    state = [Memory(), Memory(chunk, 1, 5), Memory()]
+    state = [Memory(), Memory(chunk, (5,)), Memory()]
     whole, _ = receding.propose(features, state, 2, generators(B))
     for row in range(B):
         here = slice(row, row + 1)
@@ -82,6 +87,15 @@ def test_rows_that_begin_and_rows_that_go_on_share_a_batch(head):
     assert torch.isfinite(log_prob.total).all()
     if isinstance(head, FlowHeadConfig):
         assert log_prob.mask.sum(-1).tolist() == [6, 3, 6]
+
+
+def test_without_a_warm_start_any_head_will_do():
+    policy, features = make_policy(DCTHeadConfig(hidden_sizes=(8,)))
+    receding = RecedingPolicy(policy, execute=3)
+    candidates, state = receding.propose(features, receding.initial_state(B), 1, None)
+    torch.testing.assert_close(candidates.chunks[:, 0], policy.propose(features, None, 1, None)[0].chunks[:, 0, :3])
+    assert state is not None
+    assert [memory.evaluations for memory in state] == [(1,)] * B
 
 
 def test_cold_is_the_policy_itself_and_hooks_are_kept():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -27,17 +27,20 @@ class Memory:
     """What a row carries from one decision to the next.
 
     `chunk` is what the head decoded, its past included; `executed` the last actions, oldest first, at most as many as
-    the head decodes; the rest is what the decisions have cost.
+    the head decodes; `evaluations` is what each decision has cost.
     """
 
     chunk: Float[Tensor, "H A"] | None = None
-    decisions: int = 0
-    evaluations: int = 0
-    executed: tuple[Float[Tensor, " A"], ...] = field(default=())
+    evaluations: tuple[int, ...] = ()
+    executed: tuple[Float[Tensor, " A"], ...] = ()
 
     def report(self) -> dict[str, Any]:
-        """For the episode's result: decisions, and evaluations of the decoder's network."""
-        return {"decisions": self.decisions, "decoder_evaluations": self.evaluations}
+        """For the episode's result: decisions, and evaluations of the decoder's network in all and for each."""
+        return {
+            "decisions": len(self.evaluations),
+            "decoder_evaluations": sum(self.evaluations),
+            "evaluations": list(self.evaluations),
+        }
 
 
 class RecedingPolicy:
@@ -119,7 +122,7 @@ class RecedingPolicy:
     def _after(self, memory: Memory, chunk: Float[Tensor, "L A"], executed: Float[Tensor, "H A"], spent: int) -> Memory:
         done = (*memory.executed, *executed)
         kept = done[max(len(done) - self.policy.past_length, 0) :]
-        return Memory(chunk, memory.decisions + 1, memory.evaluations + spent, kept)
+        return Memory(chunk, (*memory.evaluations, spent), kept)
 
     def _hooks(self, memories: Sequence[Memory], *, warm: bool) -> SamplingHooks:
         """The hooks given, and those of warm rows and of several candidates after them."""

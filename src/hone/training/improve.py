@@ -95,10 +95,12 @@ class ImproveConfig:
     """Groups per update. A group is one task at one placement."""
     group_size: int = 8
     """Episodes per group."""
-    exploration: float = 0.035
-    """Noise scale of the first update's episodes; wider, up to 2.5 times, while none of them succeeds."""
-    final_exploration: float = 0.02
-    """Noise scale of the last update's episodes; in between it falls linearly."""
+    exploration: float | None = None
+    """Noise scale of the first update's episodes; wider, up to 2.5 times, while none of them succeeds. By default what
+    suits the policy's head (`Head.practice`)."""
+    final_exploration: float | None = None
+    """Noise scale of the last update's episodes; in between it falls linearly. By default the head's, or `exploration`
+    if that is less."""
     curriculum: CurriculumKind = "failures"
     """Which tasks get more groups: those that fail, those that succeed half the time, or none."""
     reward: str = "success"
@@ -160,7 +162,8 @@ class ImproveConfig:
             raise HoneError("a search sees the simulator's success, and no hints; use reward success and no hinter.")
         if self.guidance.hinter == "llm" and self.workers:
             raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
-        if not self.exploration >= self.final_exploration > 0:
+        given = [value for value in (self.exploration, self.final_exploration) if value is not None]
+        if any(value <= 0 for value in given) or given != sorted(given, reverse=True):
             raise HoneError(
                 f"exploration {self.exploration} must not be below final_exploration {self.final_exploration} > 0."
             )
@@ -178,9 +181,11 @@ class ImproveConfig:
         }
         return [what for what, wanted in asked.items() if wanted]
 
-    def exploration_at(self, iteration: int) -> float:
-        done = iteration / max(self.iterations - 1, 1)
-        return self.exploration + done * (self.final_exploration - self.exploration)
+    def exploration_at(self, iteration: int, practice: tuple[float, float]) -> float:
+        """The noise scale of an update, where `practice` is what suits the head at first and at last."""
+        first = practice[0] if self.exploration is None else self.exploration
+        last = min(practice[1], first) if self.final_exploration is None else self.final_exploration
+        return first + iteration / max(self.iterations - 1, 1) * (last - first)
 
 
 def improve(config: ImproveConfig, progress: Progress = SILENT, track: Sequence[str] = ()) -> dict[str, Any]:
@@ -334,7 +339,7 @@ def _train(
             log_evaluation(0)
         for iteration in range(first + 1, config.iterations + 1):
             started, asked = time.monotonic(), calls_of(reward, guidance and guidance.hinter)
-            policy.exploration = curriculum.widening * config.exploration_at(iteration - 1)
+            policy.exploration = curriculum.widening * config.exploration_at(iteration - 1, policy.head.practice)
             requests = training_requests(config, curriculum.groups(config.groups), iteration)
             if guidance is not None:
                 requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))

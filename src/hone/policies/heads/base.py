@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64, Shaped
@@ -129,6 +129,22 @@ def loss_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
     return torch.randn(like.shape, generator=required(generator), device=required(generator).device).to(like)
 
 
+def drawn_again(
+    features: Features, actions: Float[Tensor, "B H A"], draws: int
+) -> tuple[Features, Float[Tensor, "N H A"]]:
+    """Each row `draws` times, for losses that draw noise: their gradient is then less noisy, and the encoder's work is
+    done once (as in MAR, arXiv:2406.11838). `over_draws` takes their mean."""
+    if draws == 1:
+        return features, actions
+    rows = torch.arange(len(actions), device=actions.device).repeat(draws)
+    return features[rows], actions[rows]
+
+
+def over_draws(values: Float[Tensor, "N H"], draws: int) -> Float[Tensor, "B H"]:
+    """The mean of what was drawn again for each row."""
+    return values.unflatten(0, (draws, -1)).mean(0)
+
+
 def required(generator: torch.Generator | None) -> torch.Generator:
     """The generator of a loss that draws something, which must be given."""
     if generator is None:
@@ -142,6 +158,9 @@ class Head(nn.Module, ABC):
     `exploration` is the scale of the sampling noise: settable at any time, kept in the state dict. `log_prob` uses its
     present value, so hold it still between drawing a sample and the last update that uses it.
     """
+
+    practice: ClassVar[tuple[float, float]]
+    """Exploration of the first and of the last update of practice, where a run does not say."""
 
     exploration_scale: Tensor
     space: ChunkSpace
@@ -203,7 +222,7 @@ class Head(nn.Module, ABC):
         """Log-likelihood of `candidate.sample` under the present weights."""
 
     def evaluations(self, samples: Shaped[Tensor, "B K ..."]) -> Int64[Tensor, "B K"]:
-        """How often the head's network was evaluated for each sample; once, unless a head says otherwise."""
+        """How often the decoder's network was evaluated for each sample, one after the other: once, if not said."""
         return torch.ones(samples.shape[:2], dtype=torch.long, device=samples.device)
 
 

@@ -43,6 +43,8 @@ class BinsHead(Head):
     token, at the temperature `exploration`. Greedy: the likeliest token at every place.
     """
 
+    practice = (1.0, 1.0)
+
     def __init__(self, config: BinsHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
         self.config = config
@@ -91,4 +93,5 @@ class BinsHead(Head):
         return LogProb(terms.sum(-1), terms, torch.ones_like(terms, dtype=torch.bool), "exact")
 
     def evaluations(self, samples: Int64[Tensor, "B K L"]) -> Int64[Tensor, "B K"]:
+        """One per token."""
         return samples.new_full(samples.shape[:2], self.length)

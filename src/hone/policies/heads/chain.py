@@ -67,7 +67,7 @@ class ChainHead(Head):
         drawn: Bool[Tensor, " N"],
         given: Features,
     ) -> tuple[Float[Tensor, "N H A"], Bool[Tensor, " N"]]:
-        """Where step `step` goes from `x` without its noise, and whether `x` is settled, so that it goes nowhere.
+        """Where step `step` goes from `x` without its noise, and whether `x` is settled: the chain then ends (`end`).
 
         `previous` is the state before `x` (`x` itself at the start); `drawn` says whose step gets noise.
         """
@@ -85,6 +85,12 @@ class ChainHead(Head):
         self, noise: Float[Tensor, "B K S H A"], chunk: Float[Tensor, "B one H A"], trust: float
     ) -> Float[Tensor, "B K S2 H A"]:
         """Noise for a chain that starts from a chunk known beforehand, for a `before` hook; `trust` in (0, 1]."""
+
+    def end(
+        self, x: Float[Tensor, "N H A"], mean: Float[Tensor, "N H A"], step: Int64[Tensor, " N"]
+    ) -> Float[Tensor, "N H A"]:
+        """Where a chain ends that is settled at `x`, before a step that would have gone to `mean`: there."""
+        return x
 
     def last_steps(self, noise: Float[Tensor, "B K S H A"], trust: float) -> Float[Tensor, "B K S2 H A"]:
         """The noise of the last `1 - trust` of the steps, one at least, and of the state before them."""
@@ -120,7 +126,7 @@ class ChainHead(Head):
             step, noisy = torch.full_like(active, s), drawn[active, s]
             mean, settled = self.mean(x[active], previous[active], step, noisy, given[active])
             kicks = (self.std(step) * noisy)[:, None, None] * self.explored * noise[active, s - first + 1]
-            moved = torch.where(settled[:, None, None], x[active], mean + kicks)
+            moved = torch.where(settled[:, None, None], self.end(x[active], mean, step), mean + kicks)
             mark = torch.where(settled, STOPPED, torch.where(noisy, DRAWN, RUN))
             marks.append(torch.full((len(x),), SKIPPED, device=device).index_copy(0, active, mark))
             previous, x = x, x.index_copy(0, active, moved)
@@ -148,3 +154,7 @@ class ChainHead(Head):
     def evaluations(self, samples: Float[Tensor, "*B S D"]) -> Int64[Tensor, "*B"]:
         """How often the field was evaluated for each sample."""
         return self.evaluations_per_step * (samples[..., -1] > SKIPPED).sum(-1)
+
+    def settled(self, samples: Float[Tensor, "*B S D"]) -> Bool[Tensor, "*B"]:
+        """Which sampled chains stopped by their residual; the others used all their steps."""
+        return (samples[..., -1] == STOPPED).any(-1)

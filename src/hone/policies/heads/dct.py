@@ -95,6 +95,7 @@ class DCTHead(Head):
     whole chunk is scored, whether or not all of it was executed.
     """
 
+    practice = (0.035, 0.02)
     scale: Tensor
 
     def __init__(self, config: DCTHeadConfig, in_dim: int, space: ChunkSpace) -> None:

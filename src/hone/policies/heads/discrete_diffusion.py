@@ -72,6 +72,8 @@ class DiscreteDiffusionHead(Head):
     give one.
     """
 
+    practice = (1.0, 1.0)
+
     def __init__(self, config: DiscreteDiffusionHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
         self.config = config
@@ -155,6 +157,7 @@ class DiscreteDiffusionHead(Head):
         return LogProb(terms.sum(-1), terms, mask, "exact" if exact else "surrogate")
 
     def evaluations(self, samples: Int64[Tensor, "B K R two L"]) -> Int64[Tensor, "B K"]:
+        """One per round."""
         return samples.new_full(samples.shape[:2], self.rounds)
 
     def _hidden_after(self, r: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
@@ -55,6 +56,7 @@ class FastHead(Head):
     The merges are learned by `fit` and kept with the weights; before that there are none.
     """
 
+    practice = (1.0, 1.0)
     merges: Tensor
 
     def __init__(self, config: FastHeadConfig, in_dim: int, space: ChunkSpace) -> None:
@@ -130,6 +132,8 @@ class FastHead(Head):
         logits, state = self.writer.first(given)
         written: list[Int64[Tensor, " N"]] = []
         for index in range(self.symbols):
+            if not (left > 0).any():
+                break
             if index > 0:
                 logits, state = self.writer.next(written[-1].clamp(min=0), index, given, state)
             # A row that is full writes no more; what is drawn for it is thrown away.
@@ -140,7 +144,7 @@ class FastHead(Head):
                 drawn = hooks.during(drawn.unflatten(0, (batch, k)), (index + 1) / self.symbols).flatten()
             left = left - torch.where(drawn == PAD, 0, lengths[drawn])
             written.append(drawn)
-        tokens = torch.stack(written, dim=1)
+        tokens = functional.pad(torch.stack(written, dim=1), (0, self.symbols - len(written)), value=PAD)
         chunks = self.space.clamp(self.decode(tokens))
         return Candidates(chunks.unflatten(0, (batch, k)), tokens.unflatten(0, (batch, k)))
 
@@ -150,6 +154,7 @@ class FastHead(Head):
         return LogProb(terms.sum(-1), terms, written, "exact")
 
     def evaluations(self, samples: Int64[Tensor, "B K L"]) -> Int64[Tensor, "B K"]:
+        """One per token written."""
         return (samples != PAD).sum(-1)
 
     def _terms(

@@ -34,6 +34,8 @@ class HybridHeadConfig:
     """Widths of the denoiser's hidden layers."""
     steps: int = 6
     """Denoising steps."""
+    draws: int = 1
+    """Noises that the denoiser draws for each demonstrated chunk of a batch."""
     threshold: float = 0.96
     """Where the mean probability of the drawn tokens is above this, the chunk is the mean of both; else the
     denoiser's."""
@@ -57,13 +59,17 @@ class HybridHead(Head):
     Departures: the trunk is an MLP; the denoiser does not attend to the tokens.
     """
 
+    practice = (0.05, 0.03)
+
     def __init__(self, config: HybridHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
         self.config = config
         self.space = space
         self.trunk = mlp(in_dim, config.trunk_sizes, config.trunk_dim, output_scale=1.0)
         self.writer = BinsHeadConfig(config.bins, config.width).build(config.trunk_dim, space)
-        score = ScoreHeadConfig(config.hidden_sizes, config.steps, dropout=0.0, exploration=config.exploration)
+        score = ScoreHeadConfig(
+            config.hidden_sizes, config.steps, dropout=0.0, exploration=config.exploration, draws=config.draws
+        )
         self.denoiser = score.build(config.trunk_dim, space)
 
     @Head.exploration.setter

@@ -50,6 +50,8 @@ class LaplaceHead(Head):
     per action.
     """
 
+    practice = (1.0, 0.5)
+
     def __init__(self, config: LaplaceHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
         self.config = config

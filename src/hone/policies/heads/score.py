@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads.base import ChunkSpace, Losses, loss_noise, required
+from hone.policies.heads.base import ChunkSpace, Losses, drawn_again, loss_noise, over_draws, required
 from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import MLPField
 
@@ -34,6 +34,8 @@ class ScoreHeadConfig:
     """Share of the cloned rows whose features are replaced by a learned blank: what guidance is measured against."""
     guidance: float = 1.0
     """w in `D_blank + w (D - D_blank)`. 1: none, and one evaluation per step; otherwise two."""
+    draws: int = 1
+    """Noises drawn for each demonstrated chunk of a batch."""
     exploration: float = 0.1
     """Initial noise scale: standard deviation, in action units, of what every step of a sampled chain adds."""
 
@@ -43,6 +45,8 @@ class ScoreHeadConfig:
                 f"sigma_min {self.sigma_min} must be positive and below sigma_max {self.sigma_max}, and sigma_data "
                 f"{self.sigma_data} positive."
             )
+        if self.draws < 1:
+            raise HoneError(f"draws is {self.draws}; use at least 1.")
         if not 0 <= self.dropout < 1 or (self.guidance != 1 and self.dropout == 0):
             raise HoneError(
                 f"dropout is {self.dropout} with guidance {self.guidance}: it must be in [0, 1), and guidance other "
@@ -65,6 +69,8 @@ class ScoreHead(ChainHead):
 
     Departures: noise in the steps, for a likelihood; the blank replaces all features, not only the goal.
     """
+
+    practice = (0.05, 0.03)
 
     def __init__(self, config: ScoreHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         field = MLPField(in_dim, space, config.hidden_sizes, timed=True)
@@ -100,8 +106,9 @@ class ScoreHead(ChainHead):
         mask: Bool[Tensor, "B H"],
         generator: torch.Generator | None,
     ) -> Losses:
-        errors, weight = self._denoising_errors(features, actions, generator)
-        return Losses((weight * errors**2).mean(-1), mask)
+        draws = self.config.draws
+        errors, weight = self._denoising_errors(*drawn_again(features, actions, draws), generator)
+        return Losses(over_draws((weight * errors**2).mean(-1), draws), mask)
 
     def _denoising_errors(
         self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None

@@ -29,6 +29,8 @@ class SlotTokensHead(Head):
     `vocabulary`.
     """
 
+    practice = (1.0, 1.0)
+
     def __init__(self, read: nn.Module, vocabulary: int, space: ChunkSpace, bins: int, exploration: float) -> None:
         super().__init__(exploration)
         self.read = read
@@ -81,6 +83,8 @@ class SlotRegressionHead(Head):
     Trained by the L1 error, it is the median of a Laplace distribution whose scale is `exploration` (in normalised
     units): that is what a policy gradient needs and regression does not have. `log_prob` is exact, one term a number.
     """
+
+    practice = (0.02, 0.01)
 
     def __init__(self, width: int, hidden_sizes: Sequence[int], space: ChunkSpace, exploration: float) -> None:
         super().__init__(exploration)
