@@ -45,7 +45,7 @@ def test_a_seed_is_a_placement_on_whatever_environment_it_falls(state_only):
     env.reset([1], [task], [Placement("sampled", 7)])
     first, second = env.observe([0, 1]).state
     assert np.array_equal(first, second)
-    env.step([0, 1], np.tile(np.float32([1, 0, -1, 1]), (2, 8, 1)))
+    env.step([0, 1], np.tile(np.array([1, 0, -1, 1], np.float32), (2, 8, 1)))
     first, second = env.observe([0, 1]).state
     assert np.array_equal(first, second)
     (snapshot,) = env.snapshot([0])
