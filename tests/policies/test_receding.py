@@ -121,7 +121,7 @@ def test_the_best_of_several_comes_first_whatever_the_head():
     torch.testing.assert_close(best.chunks[:, 0], medoid.chunk[:, :3])
     torch.testing.assert_close(best.samples[:, 0], medoid.sample)
     assert state is not None
-    assert state[0].report() == {"decisions": 1, "decoder_evaluations": 5}
+    assert state[0].report() == {"decisions": 1, "decoder_evaluations": 5, "evaluations": [5]}
 
 
 def test_candidates_are_compared_with_what_was_executed():

@@ -130,6 +130,7 @@ def _as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _resume(config: Resume) -> int:
+    import hone.envs.registered.declaration  # noqa: F401  (a run may have been in such an environment)
     from hone.cli.improve import improve_and_report  # imports torch and the simulator; listing needs neither
     from hone.training.improve import ImproveConfig
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 import typing
 from dataclasses import fields, is_dataclass
@@ -28,6 +29,8 @@ def _read(kind: Any, data: Any, where: str) -> Any:
         return _read(get_args(kind)[0], data, where)
     if origin in (typing.Union, types.UnionType):
         return _read(_member(get_args(kind), data, where), data, where)
+    if inspect.isabstract(kind):  # an environment: which one, its fields tell
+        return _read(_member(tuple(kind.__subclasses__()), data, where), data, where)
     if origin is tuple and isinstance(data, list):
         inner = get_args(kind)
         kinds = inner[:1] * len(data) if inner[-1] is Ellipsis else inner

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
+from hone.envs.base import EnvironmentConfig
 from hone.envs.libero.environment import LiberoConfig
 from hone.errors import HoneError
 from hone.planning.macros import MacroLibrary
@@ -56,11 +57,13 @@ def settings(name: Planner, search: SearchConfig) -> SearchConfig:
 
 
 def build_planning(
-    name: Planner, search: SearchConfig, env: LiberoConfig, value_folder: Path | None, error: ModelError
+    name: Planner, search: SearchConfig, env: EnvironmentConfig, value_folder: Path | None, error: ModelError
 ) -> Planning | None:
     """For an evaluation in environments of `env`; `None` for the policy alone."""
     if name == "none":
         return None
+    if not isinstance(env, LiberoConfig):
+        raise HoneError(f"planner '{name}' needs copies of the simulator in a given state, which LIBERO alone has here.")
     if name in NEEDS_VALUE and value_folder is None:
         raise HoneError(f"planner '{name}' needs --value FOLDER; `hone value` makes it.")
     copies = replace(env, friction=env.friction * error.friction, mass=env.mass * error.mass)

@@ -37,7 +37,7 @@ def test_demonstrations_are_in_the_policys_range(demos):
 
 def test_clone_and_evaluate(demos, tmp_path, capsys):
     policy, result = tmp_path / "policy", tmp_path / "result.json"
-    assert hone("clone", "--demos", demos, "--output", policy, "--training.steps", 400, *SMALL) == 0
+    assert hone("clone", "--demos", demos, "--output", policy, "--training.steps", 1200, *SMALL) == 0
     run = ("eval", *ENV, "--policy", policy, "--placements", 8, "--workers", 1, "--output", result, "--json")
     kept = tmp_path / "kept"
     assert hone(*run, "--record", kept, "--record-placements", 1) == 0
