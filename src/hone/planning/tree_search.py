@@ -309,7 +309,7 @@ class TreeSearch:
             generators = [self._generator(int(rows[i]), slots[i] % self._wave) for i in going]
             known = propose(self._policy, features, None, self._config.candidates, self._library, generators)
             snapshots = self._copies.snapshot(here)
-            futile = np.array([states[i].hopeless and actions[i] == 0 for i in going], bool)
+            futile = np.array([states[int(i)].hopeless and actions[i] == 0 for i in going], bool)
             found = self._leaves(here, rows[going], features, observation, generators, futile)
             value[going], finish[going], prior[going] = found.worth, found.finish, known.prior
             for k, i in enumerate(going):
@@ -339,7 +339,7 @@ class TreeSearch:
         if share > 0 and not futile.all():
             on = np.flatnonzero(~futile)
             rolled = self._roll_out(
-                [slots[i] for i in on], rows[on], features[torch.from_numpy(on)], [generators[i] for i in on]
+                [slots[int(i)] for i in on], rows[on], features[torch.from_numpy(on)], [generators[int(i)] for i in on]
             )
             found.worth[on], found.finish[on], found.hopeless[on] = share * rolled.worth, rolled.finish, rolled.hopeless
             for k, i in enumerate(on):
