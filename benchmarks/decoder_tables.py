@@ -128,15 +128,17 @@ TABLES = {
 
 def draw(lines: Sequence[Line], path: Path) -> None:
     """Success against evaluations and against milliseconds: a line per head, seeds pooled."""
+    of_part = [line for line in lines if line["part"] == "success"]
+    if not of_part:
+        return
     from matplotlib import pyplot
 
     pyplot.rcParams.update(
         {"svg.hashsalt": "hone", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
     )
     figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True)
-    of_part = [line for line in lines if line["part"] == "success"]
     for colour, head in enumerate(HEADS):
-        cells = list(_cells([line for line in of_part if line["head"] == head], "budget"))
+        cells = _cells([line for line in of_part if line["head"] == head], "budget")
         for panel, name in zip(panels, ("evaluations", "milliseconds"), strict=True):
             where = [_mean(cell, name) for cell in cells]
             rates = [100 * np.mean([line["success_rate"] for line in cell]) for cell in cells]
