@@ -63,7 +63,9 @@ def build_planning(
     if name == "none":
         return None
     if not isinstance(env, LiberoConfig):
-        raise HoneError(f"planner '{name}' needs copies of the simulator in a given state, which LIBERO alone has here.")
+        raise HoneError(
+            f"planner '{name}' needs copies of the simulator in a given state, which LIBERO alone has here."
+        )
     if name in NEEDS_VALUE and value_folder is None:
         raise HoneError(f"planner '{name}' needs --value FOLDER; `hone value` makes it.")
     copies = replace(env, friction=env.friction * error.friction, mass=env.mass * error.mass)

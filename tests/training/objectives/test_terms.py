@@ -35,7 +35,10 @@ def test_terms_past_and_sampling_are_reached_from_the_command_line():
     ("words", "message"),
     [
         ("--policy p --sampling.best-of 8", "greedy candidates are all the same"),
-        ("--policy skills --sampling.execute 4", r"'skills' draws its chunks itself; leave out --sampling \(execute 4\)"),
+        (
+            "--policy skills --sampling.execute 4",
+            r"'skills' draws its chunks itself; leave out --sampling \(execute 4\)",
+        ),
     ],
 )
 def test_sampling_that_can_do_nothing_is_refused(words: str, message: str):
