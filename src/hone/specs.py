@@ -6,6 +6,7 @@ scores 0 % for no visible reason, so `check_compatible` raises and names the fie
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -23,14 +24,18 @@ class SpecMismatchError(HoneError):
 
 @dataclass(frozen=True)
 class Spec:
-    """Conventions of actions and observations. The defaults are LIBERO's OSC_POSE interface as Hone uses it."""
+    """Conventions of actions and observations. The defaults are LIBERO's OSC_POSE interface as Hone uses it.
+
+    "native" stands for a convention of a declared environment's own (`hone.envs.registered`); which one it is then
+    follows from `proprio`, which names the environment.
+    """
 
     action_dim: int = 7
-    action_frame: Literal["delta", "absolute"] = "delta"
-    rotation: Literal["rotation_vector", "euler", "quaternion_xyzw"] = "rotation_vector"
+    action_frame: Literal["delta", "absolute", "native"] = "delta"
+    rotation: Literal["rotation_vector", "euler", "quaternion_xyzw", "native"] = "rotation_vector"
     action_low: float = -1.0
     action_high: float = 1.0
-    gripper: Literal["close_positive", "open_positive"] = "close_positive"
+    gripper: Literal["close_positive", "open_positive", "native"] = "close_positive"
     control_rate_hz: float = 20.0
     proprio: str = "eef_pos_m3+axis_angle_rad3+finger_qpos_m2"
     cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
@@ -41,12 +46,41 @@ class Spec:
     facts: bool = False
     """Privileged: the typed truth about the scene."""
 
+    @property
+    def robot(self) -> Spec:
+        """The part that is the robot's: what its actions and its proprioception mean. The rest as by default."""
+        return Spec(**{name: getattr(self, name) for name in ROBOT})
+
+    @property
+    def privilege(self) -> str:
+        """What a policy of this spec is told that a robot could not see, in words."""
+        if self.facts:
+            return "facts of the scene (poses, shapes, joints, contacts, force at the hand)"
+        if vector_width(self.state_tokens) is not None:
+            return f"the simulator's state ({self.state_tokens})"
+        return "object poses" if self.state_tokens != "none" else "none"
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Spec:
         return cls(**{**data, "cameras": tuple(data["cameras"])})
+
+
+ROBOT = ("action_dim", "action_frame", "rotation", "action_low", "action_high", "gripper", "control_rate_hz", "proprio")
+"""Fields of a `Spec` that belong to the robot; the others are what a policy looks at."""
+
+
+def vector_layout(width: int, meaning: str) -> str:
+    """The name of a layout of `width` plain numbers, which networks take as they come: "vector4: hand[0:4]"."""
+    return f"vector{width}: {meaning}"
+
+
+def vector_width(layout: str) -> int | None:
+    """How many numbers a plain vector has; `None` for a layout with a meaning of its own."""
+    found = re.match(r"vector(\d+): ", layout)
+    return None if found is None else int(found[1])
 
 
 def check_compatible(policy: Spec, environment: Spec) -> None:

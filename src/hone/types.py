@@ -1,6 +1,7 @@
 """The nouns every room shares: tasks, placements, observations, episodes. Plain frozen data, NumPy only.
 
-Axes: `B` batch, `T` environment step, `H` chunk position, `A` action (7), `C` camera, `M` object token.
+Axes: `B` batch, `T` environment step, `H` chunk position, `A` action, `P` proprioception, `C` camera, `M` object
+token.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 ACTION_DIM = 7
-"""End-effector position delta (3), rotation-vector delta (3), gripper (1), each in [-1, 1]."""
+"""LIBERO's: end-effector position delta (3), rotation-vector delta (3), gripper (1), each in [-1, 1]."""
 PROPRIO_DIM = 8
-"""End-effector position (m, 3), axis-angle (rad, 3), finger joints (m, 2)."""
+"""LIBERO's: end-effector position (m, 3), axis-angle (rad, 3), finger joints (m, 2)."""
 
 ActionChunk = Float32[np.ndarray, "B H A"]
 Status = Literal["success", "failure", "error"]
@@ -53,7 +54,7 @@ class Observation:
     A `hint` is an extra sentence given to the policy during exploration, kept so that a likelihood can be recomputed.
     """
 
-    proprio: Float32[np.ndarray, "B 8"]
+    proprio: Float32[np.ndarray, "B P"]
     instructions: tuple[str, ...]
     images: UInt8[np.ndarray, "B C H W 3"] | None = None
     state: Float32[np.ndarray, "B M F"] | None = None
@@ -114,7 +115,7 @@ class Episode:
     task: Task
     placement: Placement
     status: Status
-    proprio: Float32[np.ndarray, "T 8"]
+    proprio: Float32[np.ndarray, "T P"]
     actions: Float32[np.ndarray, "T A"]
     executed: Float32[np.ndarray, "T A"]
     images: UInt8[np.ndarray, "T C H W 3"] | None = None
@@ -123,3 +124,8 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    @property
+    def instruction(self) -> str:
+        """What was asked for in this episode, where the environment says it anew each time; else the task's own."""
+        return self.metadata.get("instruction", self.task.instruction)

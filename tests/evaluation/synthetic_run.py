@@ -66,7 +66,7 @@ def make_run(folder: RunFolder) -> RunFolder:
     before.save(folder.evaluation_before)
     after.save(folder.evaluation_after)
     generator = np.random.default_rng(0)
-    with RunLog(folder, tensorboard=False) as log:
+    with RunLog(folder, track=()) as log:
         for iteration in range(1, 41):
             done = iteration / 40
             rate = 0.39 + 0.43 * (1 - math.exp(-3 * done)) / (1 - math.exp(-3))

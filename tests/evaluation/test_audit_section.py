@@ -8,7 +8,7 @@ def row(iteration: int, claimed: bool, success: bool) -> dict[str, object]:
 
 
 def audited(folder: RunFolder, hacked: int) -> str:
-    with RunLog(folder, resume_after=1000, tensorboard=False) as log:
+    with RunLog(folder, resume_after=1000, track=()) as log:
         for iteration in (1, 2, 3):
             log.audit([row(iteration, True, True)] * 10 + [row(iteration, True, False)] * hacked)
             log.audit([row(iteration, False, False)] * 5)
@@ -36,6 +36,6 @@ def test_a_hacked_run_says_so(run_folder: RunFolder) -> None:
 
 def test_a_resumed_run_drops_later_rows(run_folder: RunFolder) -> None:
     audited(run_folder, hacked=0)
-    RunLog(run_folder, resume_after=2, tensorboard=False).close()
+    RunLog(run_folder, resume_after=2, track=()).close()
     assert {line["iteration"] for line in read_rows(run_folder.audit)} == {1, 2}
     assert read_rows(run_folder.revisions) == []

@@ -35,7 +35,8 @@ def test_hash_changes_with_every_field(name: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_card_from_before_perturbations_keeps_its_hash() -> None:
-    assert "perturbations" not in CARD.to_json()
+    assert not {"perturbations", "safety_limits", "sampling"} & set(CARD.to_json())
+    assert replace(CARD, sampling="best_of 8").hash() != CARD.hash()
     assert ProtocolCard.from_json(CARD.to_json()).hash() == CARD.hash()
     perturbed = replace(CARD, perturbations=("camera:2 seed 0",))
     assert ProtocolCard.from_json(perturbed.to_json()) == perturbed

@@ -11,7 +11,7 @@ from hone.evaluation.run_folder import RunFolder, RunLog, read_json, read_rows, 
 
 def test_rows_are_on_disk_as_soon_as_they_are_logged(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    log = RunLog(folder, tensorboard=False)
+    log = RunLog(folder, track=())
     log.training({"iteration": 1, "kl": np.float32(0.5), "dead_groups": 2})
     assert read_rows(folder.metrics) == [{"iteration": 1, "kl": 0.5, "dead_groups": 2}]
 
@@ -19,25 +19,25 @@ def test_rows_are_on_disk_as_soon_as_they_are_logged(tmp_path: Path) -> None:
 def test_resuming_drops_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     evaluation = {"mode": "greedy", "successes": 1, "episodes": 2}
-    with RunLog(folder, tensorboard=False) as log:
+    with RunLog(folder, track=()) as log:
         for iteration in (1, 2, 3):
             log.training({"iteration": iteration})
             log.evaluation({"iteration": iteration, **evaluation})
             with folder.attempts.open("a") as file:  # the episode memory writes its own
                 file.write(json.dumps({"iteration": iteration}) + "\n")
-    with RunLog(folder, resume_after=2, tensorboard=False) as log:
+    with RunLog(folder, resume_after=2, track=()) as log:
         log.training({"iteration": 3, "again": True})
     assert read_rows(folder.metrics) == [{"iteration": 1}, {"iteration": 2}, {"iteration": 3, "again": True}]
     assert [row["iteration"] for row in read_rows(folder.evaluations)] == [1, 2]
     assert [row["iteration"] for row in read_rows(folder.attempts)] == [1, 2]
-    RunLog(folder, tensorboard=False)  # a fresh start keeps nothing
+    RunLog(folder, track=())  # a fresh start keeps nothing
     assert read_rows(folder.metrics) == []
 
 
 def test_a_torn_first_line_is_not_in_the_way_of_what_is_appended(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.metrics.write_text('{"iterat')
-    with RunLog(folder, resume_after=2, tensorboard=False) as log:
+    with RunLog(folder, resume_after=2, track=()) as log:
         log.training({"iteration": 3})
     assert read_rows(folder.metrics) == [{"iteration": 3}]
 

@@ -39,3 +39,11 @@ def test_questions_to_a_model_are_costs_and_its_failures_are_told():
     assert summary["refinements"] == 2
     assert summary["weights"] == {"llm:m": 2}
     assert summary["fallbacks"] == {"late": 2, "declined": 1}
+
+
+def test_a_decoder_that_counts_its_evaluations_is_believed_and_others_have_one_a_decision():
+    setup = Setup((task("libero_goal", 8),), "sampled", (0, 1))
+    pool = Pool({"decisions": 5, "decoder_evaluations": 42}, None)
+    result = evaluate(pool, None, setup, lambda setup: make_card(), hold=False)
+    assert result.cost.decoder_evaluations == 42 + 5
+    assert "refusals" not in result.summary()  # it does not plan

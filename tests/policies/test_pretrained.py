@@ -54,6 +54,9 @@ def edit_weights(folder, change) -> None:
         (lambda d: d["config"]["head"].update(sigma=1), r"unknown key in the head in .*'sigma'"),
         (lambda d: d["config"]["head"].update(name="dcr"), r"unknown head in .*'dcr'. Did you mean 'dct'"),
         (lambda d: d["config"].pop("head"), r"unknown head"),
+        (lambda d: d.update(version="2.0"), r"format version 2.0, and this Hone reads 1.x"),
+        (lambda d: d.update(version="new"), r"is not the configuration of a Hone policy"),
+        (lambda d: d.update(version=1), r"is not the configuration of a Hone policy"),
         (lambda d: d["config"].update(chunk_length="eight"), r"wrong type"),
         (lambda d: d["config"].update(chunk_length=0), r"chunk_length is 0"),
         (lambda d: d["config"].update(text_encoder="bert"), r"unknown text encoder 'bert'"),
@@ -128,3 +131,12 @@ def test_saving_again_replaces_the_weights_and_leaves_other_files(folder):
     policy.save_pretrained(folder)
     assert load_policy(folder).exploration == pytest.approx(0.9)
     assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors", "notes.txt"]
+
+
+def test_a_folder_without_a_version_and_one_of_a_newer_minor_version_are_read(folder, caplog) -> None:
+    edit_config(folder, lambda d: d.pop("version"))
+    load_policy(folder)
+    assert not caplog.records
+    edit_config(folder, lambda d: d.update(version="1.7", notes="something new"))
+    load_policy(folder)
+    assert "format version 1.7, newer than this Hone's 1.0" in caplog.text

@@ -29,8 +29,8 @@ class TowardsARamp(Field):
         return 20 * (x - self.target)
 
 
-def make_policy(head: HeadConfig) -> tuple[LearnedPolicy, Features]:
-    policy = SmallPolicyConfig(inputs="state", chunk_length=H, head=head).build()
+def make_policy(head: HeadConfig, past_length: int = 0) -> tuple[LearnedPolicy, Features]:
+    policy = SmallPolicyConfig(inputs="state", chunk_length=H, past_length=past_length, head=head).build()
     rng = np.random.default_rng(0)
     observation = Observation(
         proprio=rng.normal(size=(B, 8)).astype(np.float32),
@@ -60,11 +60,16 @@ def test_the_next_descent_starts_from_what_was_left_and_costs_less():
     torch.testing.assert_close(second.chunks, first.chunks, atol=0.01, rtol=0)
     assert state is not None
     assert later is not None
-    cold, warm = state[0].evaluations, later[0].evaluations - state[0].evaluations
+    cold, warm = later[0].evaluations
+    assert state[0].evaluations == (cold,)
     # Each step leaves 0.4 of the distance: from noise about 1 away to 0.0025 takes 7 steps, from 0.1 away, 5.
     assert warm < cold < 12
     assert isinstance(later[0], Reporting)
-    assert later[0].report() == {"decisions": 2, "decoder_evaluations": cold + warm}
+    assert later[0].report() == {
+        "decisions": 2,
+        "decoder_evaluations": cold + warm,
+        "evaluations": [cold, warm],
+    }
 
 
 @pytest.mark.parametrize("head", [EQM, FlowHeadConfig(hidden_sizes=(16,), steps=6)])
@@ -72,7 +77,7 @@ def test_rows_that_begin_and_rows_that_go_on_share_a_batch(head):
     policy, features = make_policy(head)
     receding = RecedingPolicy(policy, execute=4, trust=0.5)
     chunk = torch.full((H, A), 0.25)
-    state = [Memory(), Memory(chunk, 1, 5), Memory()]
+    state = [Memory(), Memory(chunk, (5,)), Memory()]
     whole, _ = receding.propose(features, state, 2, generators(B))
     for row in range(B):
         here = slice(row, row + 1)
@@ -82,6 +87,15 @@ def test_rows_that_begin_and_rows_that_go_on_share_a_batch(head):
     assert torch.isfinite(log_prob.total).all()
     if isinstance(head, FlowHeadConfig):
         assert log_prob.mask.sum(-1).tolist() == [6, 3, 6]
+
+
+def test_without_a_warm_start_any_head_will_do():
+    policy, features = make_policy(DCTHeadConfig(hidden_sizes=(8,)))
+    receding = RecedingPolicy(policy, execute=3)
+    candidates, state = receding.propose(features, receding.initial_state(B), 1, None)
+    torch.testing.assert_close(candidates.chunks[:, 0], policy.propose(features, None, 1, None)[0].chunks[:, 0, :3])
+    assert state is not None
+    assert [memory.evaluations for memory in state] == [(1,)] * B
 
 
 def test_cold_is_the_policy_itself_and_hooks_are_kept():
@@ -97,12 +111,44 @@ def test_cold_is_the_policy_itself_and_hooks_are_kept():
     assert len(calls) == 2
 
 
+def test_the_best_of_several_comes_first_whatever_the_head():
+    policy, features = make_policy(DCTHeadConfig(hidden_sizes=(8,), exploration=0.3))
+    plain, _ = policy.propose(features, None, 5, generators(B))
+    receding = RecedingPolicy(policy, execute=3, best_of=5)
+    best, state = receding.propose(features, receding.initial_state(B), 1, generators(B))
+    distance = (plain.chunks[:, :, None] - plain.chunks[:, None]).square().mean((-2, -1)).sqrt().sum(-1)
+    medoid = plain.select(distance.argmin(-1))
+    torch.testing.assert_close(best.chunks[:, 0], medoid.chunk[:, :3])
+    torch.testing.assert_close(best.samples[:, 0], medoid.sample)
+    assert state is not None
+    assert state[0].report() == {"decisions": 1, "decoder_evaluations": 5, "evaluations": [5]}
+
+
+def test_candidates_are_compared_with_what_was_executed():
+    policy, features = make_policy(DCTHeadConfig(hidden_sizes=(8,), exploration=0.5), past_length=3)
+    receding = RecedingPolicy(policy, execute=2, best_of=6, choose="past")
+    chosen, state = receding.propose(features, receding.initial_state(B), 1, generators(B))
+    whole = policy.head.sample(features, 6, generators(B)).chunks
+    torch.testing.assert_close(chosen.chunks[:, 0], whole[:, 0, 3:5])  # nothing was executed yet: the first one
+    for seed in (1, 2):
+        executed = torch.stack([torch.stack(memory.executed) for memory in state or []])
+        assert executed.shape[1] == (2 if seed == 1 else 3)  # of the two, then four, actions so far
+        torch.testing.assert_close(executed[:, -2:], chosen.chunks[:, 0])
+        whole = policy.head.sample(features, 6, generators(B, seed)).chunks
+        past = whole[:, :, 3 - executed.shape[1] : 3]
+        error = (past - executed[:, None]).square().mean((-2, -1))
+        chosen, state = receding.propose(features, state, 1, generators(B, seed))
+        torch.testing.assert_close(chosen.chunks[:, 0], whole[torch.arange(B), error.argmin(-1), 3:5])
+
+
 @pytest.mark.parametrize(
     ("head", "changes", "message"),
     [
         (DCTHeadConfig(hidden_sizes=(8,)), {}, "DCTHead does not refine a chunk step by step"),
         (EQM, {"execute": 9}, "execute is 9, but the policy's chunks have 8 actions"),
         (EQM, {"trust": 0.0}, r"trust is 0.0; it must be in \(0, 1\]"),
+        (EQM, {"best_of": 0}, "best_of is 0; draw at least one"),
+        (EQM, {"best_of": 2, "choose": "past"}, "predicts no past actions"),
     ],
 )
 def test_bad_input(head, changes, message):

@@ -45,6 +45,16 @@ def test_targets_start_at_the_step_and_are_masked_past_the_end():
     assert dataset.observation(np.array([3])).proprio[0].tolist() == episode(2, seed=1).proprio[0].tolist()
 
 
+def test_past_actions_come_first_and_are_masked_before_the_start():
+    dataset = ChunkDataset([episode(3), episode(2, seed=1)], chunk_length=2, past_length=2)
+    actions, mask = dataset.targets(np.arange(5))
+    past = [[0, 0], [0, 0], [0, 1], [0, 0], [0, 100]]
+    assert actions[:, :2, 0].tolist() == past
+    assert actions[:, 2:, 0].tolist() == [[0, 1], [1, 2], [2, 0], [100, 101], [101, 0]]
+    assert mask[:, :2].tolist() == [[False, False], [False, True], [True, True], [False, False], [False, True]]
+    assert mask[:, 2:].all(1).tolist() == [True, True, False, True, False]
+
+
 def test_tasks_are_drawn_equally_often():
     # 1000 steps of one task, 10 of the other. Of 4000 draws half should be the short one; 5 standard errors are 158.
     dataset = ChunkDataset([episode(1000), episode(10, seed=1, task=SOUP)], chunk_length=1)

@@ -276,3 +276,14 @@ def test_bad_input_is_one_line(arguments, message, tmp_path, capsys, monkeypatch
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_exploration_is_the_heads_own_unless_it_is_given():
+    own = (1.0, 0.5)
+    assert [ImproveConfig(iterations=3).exploration_at(i, own) for i in range(3)] == [1.0, 0.75, 0.5]
+    given = ImproveConfig(iterations=3, exploration=0.2)
+    assert [given.exploration_at(i, own) for i in range(3)] == pytest.approx([0.2, 0.2, 0.2])
+    both = replace(given, final_exploration=0.1)
+    assert [both.exploration_at(i, own) for i in range(3)] == pytest.approx([0.2, 0.15, 0.1])
+    with pytest.raises(HoneError, match=r"exploration 0\.2 must not be below final_exploration 0\.3"):
+        replace(given, final_exploration=0.3)

@@ -86,12 +86,16 @@ class ToyEnvironment:
     def hold(self, slots: Sequence[int], steps: int) -> list[bool]:
         return [True] * len(slots)
 
-    def snapshot(self, slots: Sequence[int]) -> list[tuple[float, int]]:
-        return [(float(self._position[slot]), int(self._steps[slot])) for slot in slots]
+    def snapshot(self, slots: Sequence[int]) -> list[tuple[float, int, Task, Placement]]:
+        return [
+            (float(self._position[slot]), int(self._steps[slot]), self._task[slot], self._placement[slot])
+            for slot in slots
+        ]
 
-    def restore(self, slots: Sequence[int], snapshots: Sequence[tuple[float, int]]) -> None:
-        for slot, (position, steps) in zip(slots, snapshots, strict=True):
+    def restore(self, slots: Sequence[int], snapshots: Sequence[tuple[float, int, Task, Placement]]) -> None:
+        for slot, (position, steps, task, placement) in zip(slots, snapshots, strict=True):
             self._position[slot], self._steps[slot] = position, steps
+            self._task[slot], self._placement[slot] = task, placement
 
     def render(self, slots: Sequence[int], size: int | None = None) -> np.ndarray:
         return np.zeros((len(slots), 0, size or 84, size or 84, 3), np.uint8)

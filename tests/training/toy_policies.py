@@ -64,7 +64,7 @@ class LinearGaussianPolicy(nn.Module):
 
     def __init__(self, chunk_length: int = 2, action_dim: int = 3, sigma: float = 0.5) -> None:
         super().__init__()
-        self.chunk_length = chunk_length
+        self.chunk_length, self.past_length = chunk_length, 0
         self.features_version = 0
         self.train_encoder = True
         self.register_buffer("mean", torch.zeros(8))

@@ -1,7 +1,8 @@
 """The `hone` command: one file per verb, imported only when it is asked for.
 
 A verb is a module with `Config` (a frozen dataclass that tyro turns into options) and `run(config) -> exit code`. Its
-docstring is its help. It may also have `resume_hint(config) -> str`, which is printed after Ctrl-C.
+docstring is its help. It may also have `resume_hint(config) -> str`, which is printed after Ctrl-C, and, where it runs
+in an environment, `within(environment) -> Config`: its options as they are by default in the one that `--env` chose.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from hone import __version__
 from hone.cli.system import gl_backend
@@ -23,9 +25,14 @@ VERBS: dict[str, str] = {
     "demos": "record demonstrations by a scripted expert",
     "data": "write demonstrations as a LeRobot data set, or read one",
     "clone": "train a policy on recorded demonstrations",
+    "value": "teach a search what is worth trying: a value of states, and a library of chunks",
     "eval": "measure a policy's success by the rules of evidence",
+    "serve": "serve a policy to robots and other programs over a websocket",
     "improve": "make a policy better by itself and prove the gain",
     "bench": "measure here what Hone claims: the engine's speed, the agentic loop's gain",
+    "export": "write a policy as a folder that LeRobot loads",
+    "runs": "list, compare and resume runs",
+    "view": "turn recorded episodes into films, or recordings for the rerun viewer",
     "report": "turn the folder of a run into one HTML page",
 }
 """Name of the verb and of its module, and what it does."""
@@ -51,8 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         import tyro  # slow to import
 
+        from hone.cli.environments import chosen_environment
+
         module = importlib.import_module(f"hone.cli.{verb}")
-        config = tyro.cli(module.Config, args=rest, prog=f"hone {verb}", description=module.__doc__)
+        environment, rest = chosen_environment(rest)
+        options: dict[str, Any] = {}
+        if environment is not None:
+            if not hasattr(module, "within"):
+                raise HoneError(f"`hone {verb}` runs in no environment; leave --env out.")
+            options["default"] = module.within(environment)
+        config = tyro.cli(module.Config, args=rest, prog=f"hone {verb}", description=module.__doc__, **options)
         if hasattr(module, "resume_hint"):
             hint = module.resume_hint(config)
         return module.run(config)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
-from hone.data.episodes import read_episodes
+from hone.data.episodes import read_dataset, read_episodes
 from hone.errors import HoneError
 from hone.policies.small import SmallPolicyConfig
 from hone.seeding import torch_generator
@@ -36,7 +36,7 @@ def run(config: Config) -> int:
     if config.output.exists():
         raise HoneError(f"'{config.output}' exists already. Give another --output.")
     episodes = read_episodes(config.demos)
-    policy = config.network.build(config.seed)
+    policy = config.network.fitted_to(read_dataset(config.demos).spec).build(config.seed)
     with TerminalProgress().stage("cloning", config.training.steps) as step:
         metrics = clone(
             policy,

@@ -1,6 +1,7 @@
-"""Record demonstrations: a scripted expert picks and places, from sampled placements, seen by the policy's cameras.
+"""Record demonstrations: a scripted expert acts, from sampled placements, seen by the policy's cameras.
 
-The expert reads object poses from the simulator. A run that was stopped goes on when the same command is given again.
+LIBERO's expert reads object poses from the simulator; `--env gym:ID` records in a gymnasium environment, by the expert
+that its declaration names. A run that was stopped goes on when the same command is given again.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from typing import Any
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
 from hone.data.demonstrations import demonstrate, requests
+from hone.data.demonstrators import Demonstrator, demonstrator_for
 from hone.data.episodes import EpisodeHeader, EpisodeWriter, read_headers
+from hone.envs.base import EnvironmentConfig
 from hone.envs.libero.environment import LiberoConfig
-from hone.envs.libero.suites import task as find_task
-from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
-from hone.primitives.expert import VERSION, Manner
+from hone.primitives.expert import Manner
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Config:
     """How the demonstrations are given."""
     slots: int = 4
     """Demonstrations recorded side by side."""
-    env: LiberoConfig = field(default_factory=lambda: LiberoConfig(stop_at_success=False))
-    """The environment. It goes on after success, so that a demonstration ends with letting go."""
+    env: EnvironmentConfig = field(default_factory=lambda: LiberoConfig().for_demonstrations())
+    """The environment. LIBERO goes on after success, so that a demonstration ends with letting go."""
     json: bool = False
     """Print a summary as one JSON object on standard output."""
 
@@ -49,23 +50,29 @@ def resume_hint(config: Config) -> str:
     return f"run the same command again: the episodes in {config.output} are kept"
 
 
+def within(environment: EnvironmentConfig) -> Config:
+    return Config(suite=environment.suite, env=environment.for_demonstrations())
+
+
 def run(config: Config) -> int:
     if config.slots < 1:
         raise HoneError(f"slots is {config.slots}; use at least one.")
     started = time.monotonic()
-    chosen = tuple(find_task(config.suite, i) for i in config.tasks) or suite_tasks(config.suite)
+    chosen = config.env.tasks(config.suite, config.tasks)
+    demonstrator = demonstrator_for(config.env, config.manner)
     progress = TerminalProgress()
-    with progress.stage("composing scenes (once)", len(chosen)) as step:
+    with progress.stage("preparing scenes (once)", len(chosen)) as step:
         for task in chosen:
             config.env.prepare([task])
             step(1)
-    writer = EpisodeWriter(config.output, config.env.spec, provenance(config))
+    writer = EpisodeWriter(config.output, config.env.spec, provenance(config, demonstrator))
     wanted = requests(chosen, config.per_task, read_headers(config.output))
     env = config.env.build(config.slots)
     total = config.per_task * len(chosen)
     try:
         with progress.stage("demonstrating", total, done=total - len(wanted)) as step:
-            for episode in demonstrate(env, wanted, seed=config.seed, manner=config.manner):
+            recorded = demonstrate(env, wanted, seed=config.seed, manner=config.manner, demonstrator=demonstrator)
+            for episode in recorded:
                 writer.write(episode)
                 step(1 if episode.status == "success" else 0, f"{episode.status} in {len(episode)} steps")
     finally:
@@ -82,12 +89,12 @@ def run(config: Config) -> int:
     return 0 if all((task, number) in succeeded for task in chosen for number in range(config.per_task)) else 1
 
 
-def provenance(config: Config) -> dict[str, Any]:
+def provenance(config: Config, demonstrator: Demonstrator) -> dict[str, Any]:
     """How the episodes were made; a folder is continued only by the same."""
     same_everywhere = ("num_threads", "cores", "engine", "assets")
     return {
-        "expert": VERSION,
-        "privilege": "object poses (the expert)",
+        "expert": demonstrator.version,
+        "privilege": demonstrator.privilege,
         "placements": "sampled",
         "seed": config.seed,
         **asdict(config.manner),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
+from hone.envs.base import EnvironmentConfig
 from hone.evaluation.report import write_report
 from hone.training.improve import ImproveConfig, improve
 
@@ -18,17 +20,24 @@ class Config:
     """Options of `hone improve`."""
 
     run: Annotated[ImproveConfig, tyro.conf.arg(name="")]
+    track: tuple[Literal["wandb", "trackio"], ...] = ()
+    """Log the curves there too; TensorBoard always has them. Both stay on this machine unless their own settings say
+    otherwise ($WANDB_MODE, $TRACKIO_SPACE_ID)."""
     json: bool = False
     """Print the summary as one JSON object on standard output."""
 
 
+def within(environment: EnvironmentConfig) -> Config:
+    return Config(ImproveConfig(suite=environment.suite, env=environment))
+
+
 def run(config: Config) -> int:
-    return improve_and_report(config.run, config.json)
+    return improve_and_report(config.run, config.json, config.track)
 
 
-def improve_and_report(run: ImproveConfig, as_json: bool) -> int:
+def improve_and_report(run: ImproveConfig, as_json: bool, track: Sequence[str] = ()) -> int:
     console = people()
-    summary = improve(run, TerminalProgress())
+    summary = improve(run, TerminalProgress(), track)
     report = write_report(run.output)
     if as_json:
         emit_json(summary)

@@ -15,7 +15,7 @@ from hone.evaluation.report import write_report
 @dataclass(frozen=True)
 class Config:
     run: Annotated[Path, tyro.conf.Positional]
-    """Folder of the run, such as runs/demo."""
+    """Folder of the run, such as runs/demo, or the file that `hone eval --output` wrote."""
     output: Path | None = None
     """Where to write the page; report.html in the run's folder by default."""
     json: bool = False

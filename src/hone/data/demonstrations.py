@@ -1,4 +1,4 @@
-"""Demonstrations: the scripted expert acts in the slots of an environment, and every control step is recorded.
+"""Demonstrations: an expert acts in the slots of an environment, and every control step is recorded.
 
 They start from sampled placements, never from the official initial states. Noise, where asked for, is added to what the
 robot executes while the label stays the expert's own correction (DART, Laskey et al. 2017, arXiv:1703.09327). Departure
@@ -11,15 +11,17 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from hone.data.demonstrators import Actor, Demonstrator, ScriptedDemonstrator
 from hone.data.episodes import EpisodeHeader
 from hone.envs.base import StepResult
 from hone.errors import HoneError
-from hone.primitives.expert import VERSION, Expert, Manner, correlated_noise
+from hone.primitives.expert import Manner, correlated_noise
+from hone.primitives.skills import Command
 from hone.seeding import numpy_generator
 from hone.types import Episode, Observation, Placement, Status, Task
 
@@ -28,6 +30,7 @@ log = logging.getLogger(__name__)
 PLACEMENTS = range(128, 2048)
 """Sampled placements that demonstrations start from; those below are for validation."""
 UNDISTURBED = Manner()
+SCRIPTED = ScriptedDemonstrator()
 GOLDEN_RATIO = 0.6180339887
 RESTS = 8
 """Movements of the fingers, at most, that are rested before."""
@@ -47,8 +50,6 @@ class Stage(Protocol):
 
     def observe(self, slots: Sequence[int]) -> Observation: ...
 
-    def facts(self, slots: Sequence[int]) -> list[Any]: ...
-
 
 @dataclass(frozen=True, order=True)
 class Request:
@@ -66,8 +67,8 @@ class _Recording:
     request: Request
     placement: Placement
     generator: np.random.Generator
-    expert: Expert
-    noise: Float64[np.ndarray, " 6"] = field(default_factory=lambda: np.zeros(6))
+    actor: Actor
+    noise: Float64[np.ndarray, " D"]
     seen: list[Observation] = field(default_factory=list)
     actions: list[np.ndarray] = field(default_factory=list)
     executed: list[np.ndarray] = field(default_factory=list)
@@ -80,6 +81,7 @@ def collect_demonstrations(
     per_task: int,
     seed: int,
     manner: Manner = UNDISTURBED,
+    demonstrator: Demonstrator = SCRIPTED,
     on_progress: Callable[[Episode], None] | None = None,
 ) -> list[Episode]:
     """`per_task` successful demonstrations of each task, and those that failed on the way, ordered by task and number.
@@ -88,7 +90,7 @@ def collect_demonstrations(
     success, so that a demonstration ends with letting go.
     """
     episodes = []
-    for episode in demonstrate(env, requests(tasks, per_task), seed=seed, manner=manner):
+    for episode in demonstrate(env, requests(tasks, per_task), seed=seed, manner=manner, demonstrator=demonstrator):
         episodes.append(episode)
         if on_progress is not None:
             on_progress(episode)
@@ -109,32 +111,41 @@ def requests(tasks: Sequence[Task], per_task: int, recorded: Iterable[Episode | 
     return [request for request in waiting.values() if request.attempt < ATTEMPTS]
 
 
-def demonstrate(env: Stage, wanted: Sequence[Request], *, seed: int, manner: Manner = UNDISTURBED) -> Iterator[Episode]:
+def demonstrate(
+    env: Stage,
+    wanted: Sequence[Request],
+    *,
+    seed: int,
+    manner: Manner = UNDISTURBED,
+    demonstrator: Demonstrator = SCRIPTED,
+) -> Iterator[Episode]:
     """Run every request and yield each episode as it ends. A failure is yielded too, and tried at another placement."""
     waiting = deque(wanted)
     running: dict[int, _Recording] = {}
     while waiting or running:
         free = [slot for slot in range(env.num_slots) if slot not in running][: len(waiting)]
         for slot in free:
-            running[slot] = _begin(waiting.popleft(), seed, manner)
+            running[slot] = _begin(waiting.popleft(), seed, manner, demonstrator)
         if free:
             env.reset(free, [running[s].request.task for s in free], [running[s].placement for s in free])
-        for slot, status in _step(env, running, manner.noise).items():
+        for slot, status in _step(env, running, manner.noise, demonstrator).items():
             recording = running.pop(slot)
             if status != "success":
                 waiting.extend(_again(recording.request))
             if recording.actions:
-                yield _episode(recording, status, seed, manner)
+                yield _episode(recording, status, seed, manner, demonstrator.version)
 
 
-def _begin(request: Request, seed: int, manner: Manner) -> _Recording:
+def _begin(request: Request, seed: int, manner: Manner, demonstrator: Demonstrator) -> _Recording:
     """Each demonstration has a placement and a noise of its own, whatever else is recorded beside it."""
     order = numpy_generator(seed, "demonstrations", request.task.suite, request.task.name, request.attempt).permutation(
         np.arange(PLACEMENTS.start, PLACEMENTS.stop)
     )
     placement = Placement("sampled", int(order[request.number % len(order)]))
     keys = ("demonstration noise", request.task.suite, request.task.name, request.number, request.attempt)
-    return _Recording(request, placement, numpy_generator(seed, *keys), Expert(rests(request, manner, seed)))
+    actor = demonstrator.begin(rests(request, manner, seed))
+    still = np.zeros(len(demonstrator.noise_shares))
+    return _Recording(request, placement, numpy_generator(seed, *keys), actor, still)
 
 
 def rests(request: Request, manner: Manner, seed: int) -> list[int]:
@@ -155,25 +166,29 @@ def _again(request: Request) -> list[Request]:
     return []
 
 
-def _step(env: Stage, running: dict[int, _Recording], noise: float) -> dict[int, Status]:
+def _step(env: Stage, running: dict[int, _Recording], noise: float, demonstrator: Demonstrator) -> dict[int, Status]:
     """One control step of every running slot; says which ended and how."""
     ended: dict[int, Status] = {}
     slots = sorted(running)
-    facts = dict(zip(slots, env.facts(slots), strict=True))
-    commands = {slot: running[slot].expert.act(facts[slot]) for slot in slots}
+    shown = dict(zip(slots, demonstrator.see(env, slots), strict=True))
+    commands: dict[int, Command] = {}
     for slot in slots:
-        if commands[slot] is None:
-            ended[slot] = "success" if all(facts[slot].satisfied) else "failure"
+        command = running[slot].actor.act(shown[slot])
+        if isinstance(command, Command):
+            commands[slot] = command
+        else:
+            ended[slot] = command
     acting = [slot for slot in slots if slot not in ended]
     if not acting:
         return ended
     observation = env.observe(acting)
     for row, slot in enumerate(acting):
         recording, command = running[slot], commands[slot]
-        assert command is not None
-        recording.noise = correlated_noise(recording.noise, noise, recording.generator)
-        disturbed = command.action.copy()
-        disturbed[:6] = np.clip(disturbed[:6] + command.freedom * recording.noise, -1.0, 1.0)
+        recording.noise = correlated_noise(
+            recording.noise, noise, recording.generator, shares=demonstrator.noise_shares
+        )
+        disturbed, moved = command.action.copy(), len(recording.noise)
+        disturbed[:moved] = np.clip(disturbed[:moved] + command.freedom * recording.noise, -1.0, 1.0)
         recording.seen.append(_row(observation, row))
         recording.actions.append(command.action.astype(np.float32))
         recording.executed.append(disturbed.astype(np.float32))
@@ -193,8 +208,9 @@ def _row(observation: Observation, row: int) -> Observation:
     )
 
 
-def _episode(recording: _Recording, status: Status, seed: int, manner: Manner) -> Episode:
+def _episode(recording: _Recording, status: Status, seed: int, manner: Manner, expert: str) -> Episode:
     request, seen = recording.request, recording.seen
+    said = seen[0].instructions[0]
     images = [o.images for o in seen if o.images is not None]
     state = [o.state for o in seen if o.state is not None]
     return Episode(
@@ -207,10 +223,11 @@ def _episode(recording: _Recording, status: Status, seed: int, manner: Manner) -
         images=np.concatenate(images) if images else None,
         state=np.concatenate(state) if state else None,
         metadata={
-            "expert": VERSION,
+            "expert": expert,
             "seed": seed,
             **asdict(manner),
             "number": request.number,
             "attempt": request.attempt,
+            **({} if said == request.task.instruction else {"instruction": said}),
         },
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int32, UInt8
 
+from hone.errors import HoneError
 from hone.specs import Spec
 from hone.types import Observation, Placement, Task
 
@@ -78,3 +80,80 @@ class Environment(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class EnvironmentConfig(ABC):
+    """How an environment is run: plain picklable data that knows its tasks, builds the slots, and says of itself what a
+    result must say. The loop, the evaluation and the command line know a simulator by this alone.
+    """
+
+    has_facts: ClassVar[bool]
+    """Whether it knows the truth about its scenes, which plans, hints and written rewards are made of."""
+
+    @property
+    @abstractmethod
+    def spec(self) -> Spec: ...
+
+    @property
+    @abstractmethod
+    def suite(self) -> str:
+        """The suite whose tasks are meant where none is named."""
+
+    @property
+    @abstractmethod
+    def asset_label(self) -> str:
+        """What the scenes are made of, and in which version."""
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether it can be filmed."""
+        return True
+
+    @property
+    @abstractmethod
+    def pictured_spec(self) -> Spec:
+        """The spec with the cameras that `Environment.render` draws, whether a policy sees them or not."""
+
+    @abstractmethod
+    def tasks(self, suite: str, indices: Sequence[int] = ()) -> tuple[Task, ...]:
+        """The tasks of a suite with these numbers; all of them where none is given."""
+
+    @abstractmethod
+    def cap(self, suite: str) -> int:
+        """Control steps that an episode may take."""
+
+    @abstractmethod
+    def protocol(self) -> dict[str, Any]:
+        """The fields of a protocol card that are the environment's to fill in."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Raise `HoneError` for settings that cannot be built, before anything is written."""
+
+    @abstractmethod
+    def prepare(self, tasks: Sequence[Task], placements: Sequence[Placement] = (Placement("sampled", 0),)) -> None:
+        """What is done once, before workers start."""
+
+    @abstractmethod
+    def build(self, num_slots: int) -> Environment: ...
+
+    @abstractmethod
+    def seen_by(self, policy: Spec) -> EnvironmentConfig:
+        """This environment, giving the images, state or facts that a policy of this spec needs, and nothing else."""
+
+    @abstractmethod
+    def for_practice(self, step_cap: int, stop_at_success: bool) -> EnvironmentConfig:
+        """As it is run in training: as fast as it goes, in shorter episodes."""
+
+    @abstractmethod
+    def for_demonstrations(self) -> EnvironmentConfig:
+        """As it is run while demonstrations are recorded."""
+
+    def require_facts(self, what: str) -> None:
+        """Raise for `what`, which needs facts, in an environment that has none."""
+        if not self.has_facts:
+            raise HoneError(
+                f"{what} needs the facts of a scene (poses, contacts, goals), and {self.suite} tells none. "
+                "Success or a critic can be its reward, without hints and without plans from words."
+            )

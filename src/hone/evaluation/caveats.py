@@ -26,13 +26,18 @@ def caveats(run: RunRecord) -> list[str]:
         )
         if card.privilege != "none":
             notes.append(f"The policy was given {card.privilege}, which no robot could see. It is not an image policy.")
+        if card.planner:
+            notes.append(
+                f"Decisions were looked ahead of ({card.planner.split(';')[0]}): what is named under Planner below was "
+                "seen for it. Where a copy of the simulator was tried things in, no robot has such a copy."
+            )
         if card.asset_pack.startswith("standin"):
             notes.append(
                 "Objects are simple stand-in shapes in LIBERO's layout. The score is not comparable with published "
                 "scores, which use LIBERO's own meshes."
             )
         if card.placement_kind == "sampled":
-            notes.append("The test used freshly sampled placements and not LIBERO's official initial states.")
+            notes.append("The test used freshly sampled placements and not the suite's official ones.")
         published = STEP_CAPS.get(card.suite)
         if published is not None and card.step_cap != published:
             notes.append(
@@ -74,7 +79,7 @@ def _held(run: RunRecord) -> list[str]:
     if lost < 0.005:
         return []
     return [
-        "LIBERO counts an episode as solved at the first moment its goal is true. "
+        "An episode counts as solved at the first moment its goal is true. "
         f"In {100 * lost:.0f} of 100 episodes that moment did not last."
     ]
 

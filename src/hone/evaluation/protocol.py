@@ -19,6 +19,9 @@ WAIT_STEPS = 10
 HELD_STEPS = 20
 """Control steps after release for which a success must stay true to count as held."""
 
+LATER = ("perturbations", "safety_limits", "sampling", "planner")
+"""Fields of the card that were added to it."""
+
 PACKAGES = ("hone-vla", "torch", "numpy", "mujoco", "robosuite", "bddl", "hf-libero")
 """Whose versions can move a score."""
 
@@ -66,6 +69,7 @@ class ProtocolCard:
     """Which instruction the policy was given; the other two are the language probes."""
     wait_steps: int = WAIT_STEPS
     held_steps: int = HELD_STEPS
+    """0: whether a success lasts was not looked at."""
     success_rule: str = "the task's goal is true at any control step"
     seeds: tuple[int, ...] = (0,)
     versions: dict[str, str] = field(default_factory=installed_versions)
@@ -73,12 +77,16 @@ class ProtocolCard:
     """Robustness tests applied, "camera:2 seed 0" say; see hone/envs/libero/perturb.py."""
     safety_limits: str = ""
     """What the motions were kept to: speed, force, box, height over the table; empty for a policy without limits."""
+    sampling: str = ""
+    """What was chosen of how chunks are drawn, "best_of 8" say; empty for a policy that acts as it was saved."""
+    planner: str = ""
+    """How the policy's decisions were looked ahead of, and what was seen for it; empty for the policy alone."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; tuples become lists. Without perturbations or safety limits these fields are absent, so that a
-        card from before they existed keeps its hash."""
+        """Plain JSON; tuples become lists. `LATER` fields are absent where they are empty, so that a card from before
+        they existed keeps its hash."""
         data = json.loads(json.dumps(asdict(self)))
-        return {name: value for name, value in data.items() if value or name not in ("perturbations", "safety_limits")}
+        return {name: value for name, value in data.items() if value or name not in LATER}
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> ProtocolCard:
@@ -104,18 +112,21 @@ class ProtocolCard:
         published = STEP_CAPS.get(self.suite)
         if published is not None and self.step_cap != published:
             step_cap += f" (published scores use {published})"
+        held = f"; held: still true {self.held_steps} steps after release" if self.held_steps else ""
         return [
             ("Suite", self.suite),
             ("Tasks", f"{len(self.tasks)}: {', '.join(self.tasks)}"),
             ("Placements", f"{self.placement_kind}, {_ranges(self.placements)} of each task"),
             ("Start of an episode", f"{self.wait_steps} no-op steps, then the policy"),
             ("Step cap", step_cap),
-            ("Success", f"{self.success_rule}; held: still true {self.held_steps} steps after release"),
+            ("Success", f"{self.success_rule}{held}"),
             (
                 "Instruction",
                 {"own": "the task's own", "blank": "blank", "other_task": "another task's"}[self.instruction],
             ),
             ("Decoding", f"{self.decoding}, {self.executed_chunk_length} steps executed of each chunk"),
+            ("Sampling", self.sampling or "as saved"),
+            ("Planner", self.planner or "none"),
             ("Cameras", f"{', '.join(self.cameras) or 'none'} at {self.image_size} px, {self.image_orientation}"),
             ("Privileged inputs", self.privilege),
             ("Assets", self.asset_pack),

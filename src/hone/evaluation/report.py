@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hone.envs.libero.suites import STEP_CAPS
 from hone.evaluation.audit_section import audit_content
 from hone.evaluation.caveats import caveats
 from hone.evaluation.charts import (
@@ -30,6 +31,8 @@ from hone.evaluation.practice_section import CAPTION, practice_content
 from hone.evaluation.results import EvaluationResult, paired_difference
 from hone.evaluation.run_folder import write_text
 from hone.evaluation.run_record import RunRecord, Video, load_run
+from hone.evaluation.search_section import CAPTION as SEARCH_CAPTION
+from hone.evaluation.search_section import search_content
 from hone.evaluation.stats import Difference, verdict
 
 DIAGNOSTICS = {
@@ -63,7 +66,14 @@ SMOOTHING = 5
 
 
 def write_report(run_path: Path, output: Path | None = None) -> Path:
-    """Write the page, by default as `report.html` in the run's folder, and return its path."""
+    """Write the page, by default as `report.html` in the run's folder, and return its path.
+
+    `run_path` may also be the file that `hone eval --output` wrote; its page lies beside it.
+    """
+    if run_path.suffix == ".json":
+        path = run_path.with_suffix(".html") if output is None else output
+        write_text(path, render_evaluation(EvaluationResult.load(run_path), run_path.stem))
+        return path
     run = load_run(run_path)
     path = run.folder.report if output is None else output
     write_text(path, render(run))
@@ -72,15 +82,36 @@ def write_report(run_path: Path, output: Path | None = None) -> Path:
 
 def render(run: RunRecord) -> str:
     """The page. Sections for which the run has no data are left out."""
-    style = resources.files("hone.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    sections = [_curve(run), _tasks(run), _videos(run), _probes(run)]
+    sections = [_curve(run), _tasks(run), _videos(run), _probes(run), _search(run.after)]
     sections += [_practice(run), _reward_audit(run), _diagnostics(run), _cost(run), _caveats(run)]
-    body = "\n".join([_header(run), *filter(None, sections), _protocol(run), _footer(run)])
+    return _page(run.name, [_header(run), *filter(None, sections), _protocol(run), _footer(run)])
+
+
+def render_evaluation(result: EvaluationResult, name: str) -> str:
+    """The page of one evaluation: its score, per task, what was looked ahead, and how it was measured."""
+    summary = result.summary()
+    lines = [
+        f"<tr><td>{escape(_readable(task))}</td><td>{tally['successes']} of {tally['episodes']}</td></tr>"
+        for task, tally in summary["per_task"].items()
+    ]
+    figure = _figure("after", summary) if summary["episodes"] else ""
+    header = (
+        f'<header><div class="eyebrow">Hone · evaluation <b>{escape(name)}</b></div>'
+        f'<h1>{escape(result.policy)}</h1><div class="hero">{figure}</div></header>'
+    )
+    footer = f"<footer>Made by hone report, commit {escape(result.commit)}.</footer>"
+    tasks = _section("Tasks", "", _table(["Task", "Solved"], lines))
+    return _page(name, [header, tasks, _search(result), _card(result), footer])
+
+
+def _page(name: str, sections: Sequence[str]) -> str:
+    style = resources.files("hone.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    body = "\n".join(filter(None, sections))
     body = body.replace(" %", "\u202f%")  # a number and its percent sign stay on one line
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>Hone · {escape(run.name)}</title>\n<style>\n{style}</style></head>\n"
+        f"<title>Hone · {escape(name)}</title>\n<style>\n{style}</style></head>\n"
         f"<body><main>\n{body}\n</main></body></html>\n"
     )
 
@@ -125,9 +156,8 @@ def _headline(before: dict[str, Any], after: dict[str, Any], difference: Differe
 def _lead(run: RunRecord, difference: Difference) -> str:
     assert run.after is not None
     card = run.after.protocol
-    placements = (
-        "official initial states of LIBERO" if card.placement_kind == "official" else "freshly sampled placements"
-    )
+    official = "official initial states of LIBERO" if card.suite in STEP_CAPS else "official placements"
+    placements = official if card.placement_kind == "official" else "freshly sampled placements"
     tasks = "1 task" if len(card.tasks) == 1 else f"{len(card.tasks)} tasks"
     text = (
         f"{escape(card.suite)}, {tasks}, {difference.pairs} episodes before and after from the same {placements}. "
@@ -322,6 +352,11 @@ def _practice(run: RunRecord) -> str:
     return _section("What was practised", CAPTION, content) if content else ""
 
 
+def _search(result: EvaluationResult | None) -> str:
+    content = "" if result is None else search_content(result)
+    return _section("Looking ahead", SEARCH_CAPTION, content) if content else ""
+
+
 def _reward_audit(run: RunRecord) -> str:
     if not run.audit:
         return ""
@@ -370,17 +405,22 @@ def _caveats(run: RunRecord) -> str:
 
 
 def _protocol(run: RunRecord) -> str:
-    result = run.after or run.before
+    details = ""
+    if run.config:
+        config = escape(json.dumps(run.config, indent=2))
+        details = f"<details><summary>Configuration of the run</summary><pre>{config}</pre></details>"
+    return _card(run.after or run.before, details)
+
+
+def _card(result: EvaluationResult | None, details: str = "") -> str:
     card = ""
     if result is not None:
         lines = "".join(
             f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in result.protocol.describe()
         )
         card = f'<dl class="card">{lines}</dl>'
-    if run.config:
-        config = escape(json.dumps(run.config, indent=2))
-        card += f"<details><summary>Configuration of the run</summary><pre>{config}</pre></details>"
-    return _section("How it was measured", "Two scores can be compared if their protocols have the same hash.", card)
+    caption = "Two scores can be compared if their protocols have the same hash."
+    return _section("How it was measured", caption, card + details)
 
 
 def _footer(run: RunRecord) -> str:

@@ -62,6 +62,8 @@ class Cost:
     """Calls to a language model or a learned judge."""
     core_seconds: float = 0.0
     """Wall time times the cores it was given."""
+    simulator_steps: int = 0
+    """Control steps simulated in copies, to look ahead."""
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -69,6 +71,7 @@ class Cost:
             self.decoder_evaluations + other.decoder_evaluations,
             self.judge_calls + other.judge_calls,
             self.core_seconds + other.core_seconds,
+            self.simulator_steps + other.simulator_steps,
         )
 
 
@@ -91,6 +94,7 @@ class EvaluationResult:
             "per_task": per_task,
             "policy": self.policy,
             **self._planning(),
+            **_searching([e.report["search"] for e in self.episodes if e.report is not None and "search" in e.report]),
             "cost": asdict(self.cost),
             "commit": self.commit,
             "protocol": self.protocol.to_json(),
@@ -99,11 +103,11 @@ class EvaluationResult:
 
     def _planning(self) -> dict[str, Any]:
         """What a planning policy says of its episodes, added up; nothing for other policies."""
-        reports = [episode.report for episode in self.episodes if episode.report is not None]
+        reports = [e.report for e in self.episodes if e.report is not None and "refusal" in e.report]
         if not reports:
             return {}
         refusals = Counter(report["refusal"]["message"] for report in reports if report["refusal"] is not None)
-        told = {
+        planned = {
             "refusals": dict(refusals),
             "refinements": sum(report["refinements"] for report in reports),
             "interventions": sum(report["interventions"] for report in reports),
@@ -111,8 +115,8 @@ class EvaluationResult:
         }
         led = [report for report in reports if "weights" in report]
         if not led:
-            return told
-        return told | {
+            return planned
+        return planned | {
             "weights": dict(Counter(report["weights"] for report in led)),
             "adjusted": sum(report["adjusted"] for report in led),
             "fallbacks": dict(Counter(why for report in led for why in report.get("fallbacks", ()))),
@@ -167,6 +171,21 @@ def new_result(episodes: Iterable[EpisodeResult], protocol: ProtocolCard, cost: 
 
 def _by_start(result: EvaluationResult) -> dict[tuple[str, Placement, int], EpisodeResult]:
     return {(episode.task, episode.placement, episode.seed): episode for episode in result.episodes}
+
+
+def _searching(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Over all episodes: what looking ahead cost and found; nothing where nobody did."""
+    if not reports:
+        return {}
+    solved = [report["solved_at_decision"] for report in reports if report.get("solved_at_decision") is not None]
+    return {
+        "search": {
+            "simulator_steps_per_episode": sum(report["simulator_steps"] for report in reports) / len(reports),
+            "simulations": sum(report.get("simulations", 0) for report in reports),
+            "solved_in_simulation": len(solved),
+            "solved_at_first_decision": solved.count(0),
+        }
+    }
 
 
 def _safety(accounts: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@
       evaluation_after.json   `EvaluationResult` of the final checkpoint
       probes.json             success with the right, a blank and another task's instruction
       videos/                 index.json, and the files it lists
-      tensorboard/            the scalars of both .jsonl files
+      tensorboard/            the scalars of both .jsonl files; wandb/ and trackio/ too where they were asked for
       checkpoints/
 
 Every file but `config.json` may be missing: a run that was stopped can still be reported.
@@ -34,16 +34,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hone.cache import write_atomically, write_error
 from hone.errors import HoneError
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard.writer import SummaryWriter
+from hone.tracking import open_trackers
 
 
 @dataclass(frozen=True)
@@ -185,26 +183,24 @@ class RunClock:
 
 
 class RunLog:
-    """Appends rows to the run's .jsonl files and mirrors the numbers of training and evaluation to TensorBoard.
+    """Appends rows to the run's .jsonl files and mirrors the numbers of training and evaluation to trackers.
 
     Every row carries `iteration`. Opening the log of a run that resumes after iteration `resume_after` first drops the
     rows that came later, so that a resumed run leaves the same files as one that was never stopped.
     """
 
-    def __init__(self, folder: RunFolder, *, resume_after: int | None = None, tensorboard: bool = True) -> None:
+    def __init__(
+        self, folder: RunFolder, *, resume_after: int | None = None, track: Sequence[str] = ("tensorboard",)
+    ) -> None:
         self.folder = folder
-        self._writer: SummaryWriter | None = None
         folder.path.mkdir(parents=True, exist_ok=True)
         for path in (folder.metrics, folder.evaluations, folder.audit, folder.attempts, folder.revisions):
             rows = read_rows(path)
             kept = [row for row in rows if resume_after is not None and row["iteration"] <= resume_after]
             if path.exists():  # also without rows: a torn line must not stay in front of what is appended
                 write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
-        if tensorboard:
-            from torch.utils.tensorboard.writer import SummaryWriter  # slow to import
-
-            purge_step = None if resume_after is None else resume_after + 1
-            self._writer = SummaryWriter(str(folder.tensorboard), purge_step=purge_step)
+        config = read_json(folder.config) if folder.config.exists() else {}
+        self._trackers = open_trackers(track, folder.path, config, resume_after)
 
     def training(self, row: Mapping[str, Any]) -> None:
         """One training iteration: `iteration`, `rollouts`, `env_steps`, `minutes`, `train_success`, `kl`, …"""
@@ -228,8 +224,8 @@ class RunLog:
         self._append(self.folder.revisions, row)
 
     def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        for tracker in self._trackers:
+            tracker.close()
 
     def __enter__(self) -> RunLog:
         return self
@@ -246,12 +242,13 @@ class RunLog:
             raise write_error(path, error) from error
 
     def _scalars(self, group: str, row: Mapping[str, Any], step: int) -> None:
-        if self._writer is None:
-            return
-        for name, value in row.items():
-            if isinstance(value, int | float) and not isinstance(value, bool) and name != "iteration":
-                self._writer.add_scalar(f"{group}/{name}", value, step)
-        self._writer.flush()
+        scalars = {
+            f"{group}/{name}": float(value)
+            for name, value in row.items()
+            if isinstance(value, int | float) and not isinstance(value, bool) and name != "iteration"
+        }
+        for tracker in self._trackers:
+            tracker.log(scalars, step)
 
 
 def _plain(value: Any) -> Any:

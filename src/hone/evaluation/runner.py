@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from hone.evaluation.protocol import HELD_STEPS, ProtocolCard
+from hone.envs.base import EnvironmentConfig
+from hone.evaluation.protocol import ProtocolCard
 from hone.evaluation.results import Cost, EpisodeResult, EvaluationResult, new_result
 from hone.seeding import derive_seed
-from hone.specs import Spec
 from hone.training.rollout import EpisodeRequest, Trajectory
-from hone.training.workers import RolloutPool
+from hone.training.workers import Planning, RolloutPool
 from hone.types import Placement, Task
 
+TREES = 3
 Instruction = Literal["own", "blank", "other_task"]
 
 
@@ -63,21 +64,25 @@ def evaluate(
     *,
     policy_name: str = "",
     hold: bool = True,
+    planning: Planning | None = None,
     on_episode: Callable[[Trajectory], None] | None = None,
 ) -> EvaluationResult:
     """Run the whole setup with `policy`, whose weights the pool sends to its workers.
 
     `card` makes the protocol card of a setup (see `protocol_card`); `hold` also looks whether success outlasts the
-    gripper's release.
+    gripper's release, where the environment can tell. With `planning` the policy's decisions are looked ahead of.
     """
     started = time.monotonic()
-    trajectories = pool.collect(setup.requests(), hold_steps=HELD_STEPS if hold else 0, on_episode=on_episode)
+    protocol = card(setup)
+    held = protocol.held_steps if hold else 0
+    trajectories = pool.collect(setup.requests(), hold_steps=held, planning=planning, on_episode=on_episode)
+    trajectories = _few_trees(trajectories)
     episodes = [
         EpisodeResult(
             task=t.request.task.name,
             placement=t.request.placement,
             status=t.status,
-            held=(t.held if t.success else False) if hold else None,
+            held=(t.held if t.success else False) if held else None,
             steps=t.steps,
             decisions=t.decisions,
             seed=t.request.seed,
@@ -87,15 +92,34 @@ def evaluate(
     ]
     cost = Cost(
         env_steps=sum(t.steps for t in trajectories),
-        decoder_evaluations=sum(t.decisions for t in trajectories),
+        decoder_evaluations=sum((t.report or {}).get("decoder_evaluations", t.decisions) for t in trajectories),
         judge_calls=sum((t.report or {}).get("model_calls", 0) for t in trajectories),
         core_seconds=(time.monotonic() - started) * max(pool.num_workers, 1),
+        simulator_steps=sum((t.report or {}).get("search", {}).get("simulator_steps", 0) for t in trajectories),
     )
-    return new_result(episodes, card(setup), cost, policy_name)
+    return new_result(episodes, protocol, cost, policy_name)
 
 
-def protocol_card(setup: Setup, env_config: Any, policy: Any) -> ProtocolCard:
-    """The card of an evaluation of `policy` in environments of `env_config` (a `LiberoConfig`)."""
+def _few_trees(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    """Search trees are for looking at: those of `TREES` successes and as many failures are kept."""
+    left = {True: TREES, False: TREES}
+    kept = []
+    for trajectory in trajectories:
+        search = (trajectory.report or {}).get("search", {})
+        if search.get("tree") is not None:
+            left[trajectory.success] -= 1
+            if left[trajectory.success] < 0:
+                bare = (trajectory.report or {}) | {"search": search | {"tree": None}}
+                trajectory = replace(trajectory, report=bare)
+        kept.append(trajectory)
+    return kept
+
+
+def protocol_card(setup: Setup, env_config: EnvironmentConfig, policy: Any, sampling: str = "") -> ProtocolCard:
+    """The card of an evaluation of `policy` in environments of `env_config`.
+
+    `sampling` says what was chosen of how it draws chunks (`hone.policies.sampling.Sampling.label`).
+    """
     spec = policy.spec
     return ProtocolCard(
         suite=setup.tasks[0].suite,
@@ -105,24 +129,15 @@ def protocol_card(setup: Setup, env_config: Any, policy: Any) -> ProtocolCard:
         step_cap=env_config.cap(setup.tasks[0].suite),
         executed_chunk_length=policy.chunk_length,
         asset_pack=env_config.asset_label,
-        physics_profile=env_config.physics,
-        render_profile=env_config.render,
-        fixture_table="as composed under seed 0",
         cameras=spec.cameras,
         image_size=spec.image_size,
         image_orientation=spec.image_orientation,
         text_encoder=getattr(policy, "text_encoder_name", "unknown"),
         decoding=setup.decoding,
-        privilege=_privilege(spec),
+        privilege=spec.privilege,
         instruction=setup.instruction,
-        wait_steps=env_config.wait_steps,
         seeds=(setup.seed,),
-        perturbations=env_config.perturbations,
         safety_limits=getattr(policy, "safety_limits", ""),
+        sampling=sampling,
+        **env_config.protocol(),
     )
-
-
-def _privilege(spec: Spec) -> str:
-    if spec.facts:
-        return "facts of the scene (poses, shapes, joints, contacts, force at the hand)"
-    return "object poses" if spec.state_tokens != "none" else "none"

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from hone.envs.libero.environment import LiberoConfig
+from hone.envs.base import EnvironmentConfig
 from hone.evaluation.run_folder import RunFolder, read_json, write_json
 from hone.policies.base import Policy
 from hone.types import Placement, Task
@@ -19,8 +19,10 @@ EVERY = 2
 
 
 @torch.no_grad()
-def film(env_config: LiberoConfig, policy: Policy, task: Task, placement: Placement) -> tuple[np.ndarray, bool, int]:
-    """Frames `[F, SIZE, 2 SIZE, 3]` of a greedy episode (both cameras side by side), its success and its length."""
+def film(
+    env_config: EnvironmentConfig, policy: Policy, task: Task, placement: Placement
+) -> tuple[np.ndarray, bool, int]:
+    """Frames `[F, SIZE, C SIZE, 3]` of a greedy episode (the cameras side by side), its success and its length."""
     env = env_config.build(1)
     try:
         env.reset([0], [task], [placement])
@@ -41,7 +43,7 @@ def film(env_config: LiberoConfig, policy: Policy, task: Task, placement: Placem
 
 def record_videos(
     run: RunFolder,
-    env_config: LiberoConfig,
+    env_config: EnvironmentConfig,
     policy: Policy,
     tasks: Sequence[Task],
     placement: Placement,
@@ -57,7 +59,8 @@ def record_videos(
         if not any(row["file"] == file for row in index):
             frames, success, steps = film(env_config, policy, task, placement)
             run.videos.mkdir(parents=True, exist_ok=True)
-            iio.imwrite(run.videos / file, frames, fps=20 // EVERY, codec="libx264", quality=6, macro_block_size=16)
+            fps = max(1, round(env_config.spec.control_rate_hz / EVERY))
+            iio.imwrite(run.videos / file, frames, fps=fps, codec="libx264", quality=6, macro_block_size=16)
             index.append(
                 {
                     "task": task.name,

@@ -19,12 +19,26 @@ from hone.errors import HoneError
 from hone.specs import Spec
 from hone.types import Observation
 
+REMOTE = "remote:"
+"""Where the name of a policy begins so, its address follows (`hone.policies.remote`)."""
+NO_GRADIENTS = (
+    "a remote policy cannot score actions or be given gradients, so it can be evaluated, told hints and chosen from, "
+    "but not improved with GRPO; load its weights here, or clone it into a policy with a likelihood."
+)
+
 PolicyState = list[Any] | None
 """What a policy carries from one decision to the next: one opaque entry per row, or `None` for a memoryless policy."""
 
 
 class NoLikelihoodError(HoneError):
     """The policy cannot score actions, so it can be evaluated but not trained with a policy gradient."""
+
+
+class PolicyFault(HoneError):
+    """Machinery that the policy needs failed (a lost server, say), and with it what it knew of its episodes.
+
+    The episodes in hand are void: they say nothing about the policy and are run again.
+    """
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hone.errors import HoneError
+from hone.specs import Spec, vector_width
 
 PROPRIO_FEATURES = 11
 """End-effector position (3), rotation (6), finger joints (2)."""
@@ -27,6 +28,18 @@ floor of lengths, the 0.02 rad of turn that exploration adds would be an input n
 PROPRIO_FLOORS = (LENGTH_FLOOR,) * 3 + (ROTATION_FLOOR,) * 6 + (LENGTH_FLOOR,) * 2
 _TOKEN_FLOORS = (LENGTH_FLOOR,) * 3 + (ROTATION_FLOOR,) * 6 + (LENGTH_FLOOR,) * 4
 OBJECT_FLOORS = 2 * _TOKEN_FLOORS + (LENGTH_FLOOR,) * 7
+
+
+def proprio_floors(spec: Spec) -> tuple[float, ...]:
+    """Least standard deviation of each feature made of proprioception. Plain numbers are taken for lengths."""
+    width = vector_width(spec.proprio)
+    return PROPRIO_FLOORS if width is None else (LENGTH_FLOOR,) * width
+
+
+def state_floors(spec: Spec) -> tuple[float, ...]:
+    """The same for the privileged state."""
+    width = vector_width(spec.state_tokens)
+    return OBJECT_FLOORS if width is None else (LENGTH_FLOOR,) * width
 
 
 def rotation_6d(axis_angle: Float[Tensor, "B 3"]) -> Float[Tensor, "B 6"]:

@@ -72,7 +72,12 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
     config: ConfigT
     spec: Spec
     chunk_length: int
+    past_length: int = 0
+    """Past actions that the head decodes in front of a chunk; proposals are without them."""
     head: Head
+
+    keeps_observations: ClassVar[bool] = False
+    """Whether rollouts should store its observations for training, because its features are the larger of the two."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,10 +110,14 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
         *,
         hooks: SamplingHooks = NO_HOOKS,
     ) -> tuple[Candidates, PolicyState]:
-        return self.head.sample(features, k, generators, hooks), state
+        """Candidates are on the CPU, where they are executed and stored, whatever the device."""
+        whole = self.head.sample(features, k, generators, hooks)
+        return Candidates(whole.chunks[:, :, self.past_length :].cpu(), whole.samples.cpu()), state
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
-        return self.head.log_prob(features, candidate)
+        """On the CPU too, where advantages are."""
+        scored = self.head.log_prob(features, Candidate(candidate.chunk, candidate.sample.to(self.device)))
+        return LogProb(scored.total.cpu(), scored.terms.cpu(), scored.mask.cpu(), scored.kind)
 
     def initial_state(self, num_rows: int) -> PolicyState:
         return None

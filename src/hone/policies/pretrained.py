@@ -6,6 +6,7 @@ Every way in which such a folder can be wrong is one `HoneError` that says what 
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,14 @@ from torch import nn
 from hone.errors import HoneError, unknown_name
 from hone.policies.inputs import Normalizer
 
+log = logging.getLogger(__name__)
+
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+
+VERSION = (1, 0)
+"""Of the folder's format, written as "1.0". The second number grows when something is added that a reader may lack (a
+setting with a default); the first when an older reader would misunderstand the rest, and it then refuses."""
 
 Config = TypeVar("Config")
 
@@ -34,9 +41,10 @@ def write_folder(folder: Path, policy_name: str, config: dict[str, Any], model: 
     """
     require_statistics(model, f"cannot save a policy to {folder}")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    document = {"version": "{}.{}".format(*VERSION), "policy": policy_name, "config": config}
     contents = {
         WEIGHTS_NAME: safetensors.torch.save(tensors),
-        CONFIG_NAME: (json.dumps({"policy": policy_name, "config": config}, indent=2) + "\n").encode(),
+        CONFIG_NAME: (json.dumps(document, indent=2) + "\n").encode(),
     }
     temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in contents}
     try:
@@ -55,18 +63,36 @@ def write_folder(folder: Path, policy_name: str, config: dict[str, Any], model: 
 
 
 def read_config(folder: Path) -> tuple[str, dict[str, Any]]:
-    """Name of the policy in `folder` and its configuration as plain data."""
+    """Name of the policy in `folder` and its configuration as plain data.
+
+    A folder of a newer major version is refused. One of a newer minor version is read, with a warning, if every setting
+    in it is known here: a setting nobody knows may change what the weights mean (`build_config` refuses it).
+    """
     path = folder / CONFIG_NAME
     try:
         document = json.loads(path.read_text())
+        _check_version(document.get("version", "1.0"), path)
         return document["policy"], document["config"]
     except FileNotFoundError as error:
         raise HoneError(f"no policy at {folder}: {CONFIG_NAME} is missing. A policy folder has {CONFIG_NAME} and "
                         f"{WEIGHTS_NAME}; save_pretrained writes it.") from error  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise HoneError(
             f"{path} is not the configuration of a Hone policy ({error!r}); save the policy again."
         ) from error
+
+
+def _check_version(written: str, path: Path) -> None:
+    """Raise if `path` was written in a format that is not understood here."""
+    major, minor = (int(part) for part in written.split("."))
+    ours = "{}.{}".format(*VERSION)
+    if major != VERSION[0]:
+        raise HoneError(
+            f"{path} has format version {written}, and this Hone reads {VERSION[0]}.x; load it with the Hone that "
+            "wrote it, or a newer one."
+        )
+    if minor > VERSION[1]:
+        log.warning("%s has format version %s, newer than this Hone's %s.", path, written, ours)
 
 
 def build_config(config_class: type[Config], data: dict[str, Any], where: str) -> Config:

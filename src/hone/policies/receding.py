@@ -1,35 +1,46 @@
-"""Executing only the start of each chunk, and starting the next decoding from the rest of it."""
+"""Executing only the start of the best of several chunks, and starting the next decoding from the rest of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb, PolicyState
 from hone.policies.heads.base import SamplingHooks
-from hone.policies.heads.chain import ChainHead
 from hone.policies.learned import LearnedPolicy
-from hone.policies.steering import start_from
+from hone.policies.steering import agreement, best_first, check_start, start_from
+from hone.policies.verification import remembers
 from hone.types import Observation
+
+Choice = Literal["agreement", "past"]
+"""Which candidate is the best: the one nearest to all others, or the one that remembers best what was executed."""
 
 
 @dataclass(frozen=True)
 class Memory:
-    """What a row carries from one decision to the next: the chunk it began, and what the decisions have cost."""
+    """What a row carries from one decision to the next.
+
+    `chunk` is what the head decoded, its past included; `executed` the last actions, oldest first, at most as many as
+    the head decodes; `evaluations` is what each decision has cost.
+    """
 
     chunk: Float[Tensor, "H A"] | None = None
-    decisions: int = 0
-    evaluations: int = 0
+    evaluations: tuple[int, ...] = ()
+    executed: tuple[Float[Tensor, " A"], ...] = ()
 
     def report(self) -> dict[str, Any]:
-        """For the episode's result: decisions, and evaluations of the decoder's field."""
-        return {"decisions": self.decisions, "decoder_evaluations": self.evaluations}
+        """For the episode's result: decisions, and evaluations of the decoder's network in all and for each."""
+        return {
+            "decisions": len(self.evaluations),
+            "decoder_evaluations": sum(self.evaluations),
+            "evaluations": list(self.evaluations),
+        }
 
 
 class RecedingPolicy:
@@ -39,20 +50,29 @@ class RecedingPolicy:
     up), mixed with noise by the head's `warm`: 1 trusts them fully. `None` always starts cold. A row's first decision
     is cold.
 
-    The first candidate is taken for the one that is executed; an `after` hook can put the best first (`best_first`).
+    Of `best_of` candidates the best is executed, by `choose`. The candidates share their features.
     """
 
     def __init__(
-        self, policy: LearnedPolicy, execute: int, trust: float | None = None, hooks: SamplingHooks | None = None
+        self,
+        policy: LearnedPolicy,
+        execute: int,
+        trust: float | None = None,
+        hooks: SamplingHooks | None = None,
+        *,
+        best_of: int = 1,
+        choose: Choice = "agreement",
     ) -> None:
         if not 1 <= execute <= policy.chunk_length:
             raise HoneError(f"execute is {execute}, but the policy's chunks have {policy.chunk_length} actions.")
-        if trust is not None and not 0 < trust <= 1:
-            raise HoneError(f"trust is {trust}; it must be in (0, 1], or None to start cold.")
-        if not isinstance(policy.head, ChainHead):
+        if trust is not None:
+            check_start(policy.head, trust)
+        if best_of < 1:
+            raise HoneError(f"best_of is {best_of}; draw at least one candidate.")
+        if best_of > 1 and choose == "past" and not policy.past_length:
             raise HoneError(
-                f"a {type(policy.head).__name__} does not refine a chunk step by step, so it has nothing to start "
-                "warm; use the head flow, eqm or score."
+                "this policy predicts no past actions that candidates could be compared by; clone one with a "
+                "past_length, or choose by agreement."
             )
         self.policy = policy
         self.head = policy.head
@@ -60,6 +80,8 @@ class RecedingPolicy:
         self.chunk_length = execute
         self.trust = trust
         self.hooks = hooks or SamplingHooks()
+        self.best_of = best_of
+        self.choose: Choice = choose
 
     def encode(self, observation: Observation) -> Features:
         return self.policy.encode(observation)
@@ -73,24 +95,53 @@ class RecedingPolicy:
     def propose(
         self, features: Features, state: PolicyState, k: int, generators: Sequence[torch.Generator] | None
     ) -> tuple[Candidates, PolicyState]:
+        """The `k` best candidates of each row, the best one first; that is the one taken to be executed."""
         memories: list[Memory] = state or [Memory() for _ in range(len(features))]
-        warm = [row for row, memory in enumerate(memories) if memory.chunk is not None and self.trust is not None]
-        cold = [row for row in range(len(features)) if row not in warm]
-        parts = []
-        for rows in (cold, warm):
+        warm = [self.trust is not None and memory.chunk is not None for memory in memories]
+        # A warm chain may be shorter than a cold one, so the two are drawn apart.
+        parts, order = [], []
+        for kind in (False, True):
+            rows = [row for row, is_warm in enumerate(warm) if is_warm == kind]
             if rows:
-                tails = self._tails([memories[row] for row in rows]) if rows is warm else None
+                hooks = self._hooks([memories[row] for row in rows], warm=kind)
                 own = None if generators is None else [generators[row] for row in rows]
-                parts.append(self.head.sample(features[torch.tensor(rows)], k, own, self._hooks(tails)))
-        back = torch.tensor([*cold, *warm]).argsort()
-        chunks = torch.cat([part.chunks for part in parts])[back]
+                parts.append(self.head.sample(features[torch.tensor(rows)], max(k, self.best_of), own, hooks))
+                order += rows
+        back = torch.tensor(order).argsort()
+        whole = torch.cat([part.chunks for part in parts])[back]
         samples = torch.cat([part.samples for part in parts])[back]
+        past = self.policy.past_length
+        chunks = whole[:, :k, past : past + self.chunk_length]
         spent = self.head.evaluations(samples).sum(-1).tolist()
         following = [
-            Memory(chunk, memory.decisions + 1, memory.evaluations + cost)
-            for chunk, memory, cost in zip(chunks[:, 0].detach(), memories, spent, strict=True)
+            self._after(memory, whole[row, 0].detach(), chunks[row, 0].detach(), spent[row])
+            for row, memory in enumerate(memories)
         ]
-        return Candidates(chunks[:, :, : self.chunk_length], samples), following
+        return Candidates(chunks, samples[:, :k]), following
+
+    def _after(self, memory: Memory, chunk: Float[Tensor, "L A"], executed: Float[Tensor, "H A"], spent: int) -> Memory:
+        done = (*memory.executed, *executed)
+        kept = done[max(len(done) - self.policy.past_length, 0) :]
+        return Memory(chunk, (*memory.evaluations, spent), kept)
+
+    def _hooks(self, memories: Sequence[Memory], *, warm: bool) -> SamplingHooks:
+        """The hooks given, and those of warm rows and of several candidates after them."""
+        hooks = self.hooks
+        if warm and self.trust is not None:
+            theirs, start = hooks.before, start_from(self.head, self._tails(memories), self.trust)
+
+            def before(noise: Tensor, features: Features) -> Tensor:
+                return start(theirs(noise, features) if theirs else noise, features)
+
+            hooks = replace(hooks, before=before)
+        if self.best_of > 1:
+            given, score = hooks.after, remembers(*self._past(memories)) if self.choose == "past" else agreement
+
+            def after(candidates: Candidates, features: Features) -> Candidates:
+                return best_first(score)(given(candidates, features) if given else candidates, features)
+
+            hooks = replace(hooks, after=after)
+        return hooks
 
     def _tails(self, memories: Sequence[Memory]) -> Float[Tensor, "B H A"]:
         """What each remembered chunk had left, its last action held."""
@@ -98,12 +149,13 @@ class RecedingPolicy:
         last = chunks.shape[1] - 1
         return chunks[:, (torch.arange(last + 1) + self.chunk_length).clamp(max=last)]
 
-    def _hooks(self, tails: Float[Tensor, "B H A"] | None) -> SamplingHooks:
-        if tails is None or self.trust is None:
-            return self.hooks
-        theirs, start = self.hooks.before, start_from(self.head, tails, self.trust)
-
-        def before(noise: Tensor, features: Features) -> Tensor:
-            return start(theirs(noise, features) if theirs else noise, features)
-
-        return replace(self.hooks, before=before)
+    def _past(self, memories: Sequence[Memory]) -> tuple[Float[Tensor, "B P A"], Bool[Tensor, "B P"]]:
+        """The actions executed last, as many as the head decodes, and which of them there were."""
+        length, action_dim = self.policy.past_length, self.spec.action_dim
+        executed = torch.zeros(len(memories), length, action_dim)
+        known = torch.zeros(len(memories), length, dtype=torch.bool)
+        for row, memory in enumerate(memories):
+            if memory.executed:
+                executed[row, -len(memory.executed) :] = torch.stack(memory.executed)
+                known[row, -len(memory.executed) :] = True
+        return executed, known

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+import tyro
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -20,13 +21,14 @@ from hone.language.encoder import build_text_encoder
 from hone.policies.base import Features
 from hone.policies.camera import CameraEncoder
 from hone.policies.heads import HEADS, ChunkSpace, DCTHeadConfig, HeadConfig
+from hone.policies.heads.steered_noise import SteeredNoiseHead
 from hone.policies.inputs import (
-    OBJECT_FLOORS,
     OBJECTS_V1_DIM,
-    PROPRIO_FLOORS,
     Normalizer,
     object_features,
     proprio_features,
+    proprio_floors,
+    state_floors,
 )
 from hone.policies.learned import Augmentation, LearnedPolicy
 from hone.policies.observations import (
@@ -38,7 +40,7 @@ from hone.policies.observations import (
     random_shift,
 )
 from hone.policies.pretrained import build_config, seeded_initialisation
-from hone.specs import Spec
+from hone.specs import Spec, vector_width
 from hone.types import Observation
 
 
@@ -50,6 +52,9 @@ class SmallPolicyConfig:
     """`images`: the cameras. `state`: privileged object tokens ("objects_v1") instead, for fast experiments."""
     chunk_length: int = 8
     """H, the number of actions decided at one look."""
+    past_length: int = 0
+    """Past actions that are decoded in front of them (past-token prediction). Never executed: they are what a candidate
+    takes to have happened, and can be compared with what did."""
     cameras: tuple[str, ...] = ("agentview", "robot0_eye_in_hand")
     """Cameras in the order in which the observation stacks them."""
     image_size: int = 84
@@ -69,6 +74,12 @@ class SmallPolicyConfig:
     """Width of that block."""
     head: HeadConfig = field(default_factory=DCTHeadConfig)
     """The action decoder."""
+    steer_noise: bool = False
+    """Freeze the decoder and learn where it starts from instead (`steered`). For practice, not for cloning."""
+    robot: Annotated[Spec, tyro.conf.Suppress] = field(default_factory=Spec)
+    """What actions and proprioception mean: LIBERO's, or another environment's (`fitted_to`)."""
+    state_tokens: Annotated[str, tyro.conf.Suppress] = "objects_v1"
+    """Layout of the privileged state that `inputs="state"` reads."""
 
     def __post_init__(self) -> None:
         if self.inputs not in ("images", "state"):
@@ -76,15 +87,30 @@ class SmallPolicyConfig:
         for name in ("chunk_length", "image_size", "channels", "camera_dim", "text_dim", "hint_dim"):
             if getattr(self, name) < 1:
                 raise HoneError(f"{name} is {getattr(self, name)}, but it must be at least 1.")
+        if self.past_length < 0:
+            raise HoneError(f"past_length is {self.past_length}, but it must not be negative.")
         if self.inputs == "images" and not self.cameras:
             raise HoneError("an image policy needs at least one camera; name one, or use inputs='state'.")
 
     @property
     def spec(self) -> Spec:
-        """The conventions the policy is trained with: LIBERO's as Hone uses it."""
+        """The conventions the policy is trained with."""
         if self.inputs == "state":
-            return Spec(cameras=(), image_size=self.image_size, state_tokens="objects_v1")
-        return Spec(cameras=self.cameras, image_size=self.image_size)
+            return replace(self.robot, cameras=(), image_size=self.image_size, state_tokens=self.state_tokens)
+        return replace(self.robot, cameras=self.cameras, image_size=self.image_size)
+
+    def fitted_to(self, environment: Spec) -> SmallPolicyConfig:
+        """This policy for the robot of an environment (or of a data set), looking through its cameras or at its
+        state."""
+        head = self.head.for_actions(environment.action_dim) if isinstance(self.head, DCTHeadConfig) else self.head
+        if self.inputs == "state":
+            if environment.state_tokens == "none" and vector_width(environment.proprio) is not None:
+                raise HoneError("this environment declares no state; name its keys with --env.state, or use images.")
+            known = environment.state_tokens if environment.state_tokens != "none" else self.state_tokens
+            return replace(self, head=head, robot=environment.robot, state_tokens=known)
+        if not environment.cameras:
+            raise HoneError("there are no pictures to learn from; use --network.inputs state, or give pictures.")
+        return replace(self, head=head, robot=environment.robot, cameras=environment.cameras)
 
     def build(self, seed: int = 0) -> SmallPolicy:
         return SmallPolicy(self, seed)
@@ -99,7 +125,10 @@ class SmallPolicyConfig:
         head_name = str(head.pop("name", None))
         if head_name not in HEADS:
             raise unknown_name(f"head in {where}", head_name, HEADS)
-        return build_config(cls, {**data, "head": build_config(HEADS[head_name], head, f"the head in {where}")}, where)
+        built: dict[str, Any] = {"head": build_config(HEADS[head_name], head, f"the head in {where}")}
+        if "robot" in data:
+            built["robot"] = build_config(Spec, dict(data["robot"]), f"the robot in {where}")
+        return build_config(cls, {**data, **built}, where)
 
 
 class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
@@ -119,9 +148,9 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         super().__init__()
         self.config = config
         self.spec = config.spec
-        self.chunk_length = config.chunk_length
+        self.chunk_length, self.past_length = config.chunk_length, config.past_length
         self._text_encoder = build_text_encoder(config.text_encoder)
-        floors = PROPRIO_FLOORS + (OBJECT_FLOORS if config.inputs == "state" else ())
+        floors = proprio_floors(self.spec) + (state_floors(self.spec) if config.inputs == "state" else ())
         with seeded_initialisation(seed):
             self.normalizer = Normalizer(floors)
             self.text = nn.Sequential(nn.Linear(self._text_encoder.dim, config.text_dim), nn.SiLU())
@@ -134,8 +163,11 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
                 # Without bias, so that no hint (a vector of zeros) gives a block of zeros.
                 self.hint = nn.Sequential(nn.Linear(self._text_encoder.dim, config.hint_dim, bias=False), nn.SiLU())
                 in_dim += config.hint_dim
-            space = ChunkSpace(config.chunk_length, self.spec.action_dim, self.spec.action_low, self.spec.action_high)
+            length = config.past_length + config.chunk_length
+            space = ChunkSpace(length, self.spec.action_dim, self.spec.action_low, self.spec.action_high)
             self.head = config.head.build(in_dim, space)
+            if config.steer_noise:
+                self.head = SteeredNoiseHead(self.head, in_dim)
 
     def encode(
         self,
@@ -163,16 +195,20 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
 
     def _vector(self, observation: Observation) -> Float[Tensor, "B D"]:
         proprio = as_tensor(observation.proprio, self.device)
-        vector = proprio_features(proprio)
+        plain = vector_width(self.spec.proprio) is not None
+        vector = proprio if plain else proprio_features(proprio)
         if not self.privileged:
             return vector
-        if observation.state is None or observation.state.shape[-1] != OBJECTS_V1_DIM:
+        width = vector_width(self.spec.state_tokens)
+        if observation.state is None or observation.state.shape[-1] != (width or OBJECTS_V1_DIM):
             got = None if observation.state is None else observation.state.shape
             raise HoneError(
-                f"a state policy needs objects_v1 tokens [B, M, {OBJECTS_V1_DIM}], but observation.state is {got}."
+                f"a state policy needs {self.spec.state_tokens} [B, M, {width or OBJECTS_V1_DIM}], but "
+                f"observation.state is {got}."
             )
         tokens = as_tensor(observation.state, self.device)
-        return torch.cat([vector, object_features(tokens, proprio[:, :3])], dim=-1)
+        state = object_features(tokens, proprio[:, :3]) if width is None else tokens.flatten(1)
+        return torch.cat([vector, state], dim=-1)
 
     @property
     def follows_hints(self) -> bool:
@@ -199,3 +235,22 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
     def _embedded(self, sentences: Sequence[str]) -> Float[Tensor, "B E"]:
         vectors = as_tensor(self._text_encoder.encode(sentences), self.device)
         return vectors * math.sqrt(vectors.shape[-1])  # components of unit scale
+
+
+def steered(policy: LearnedPolicy, seed: int = 0) -> SmallPolicy:
+    """The same policy with its decoder frozen, and an actor that steers the noise it starts from (`SteeredNoiseHead`).
+
+    Before any practice it acts nearly as before: the actor, drawn from `seed`, begins with small weights.
+    """
+    if not isinstance(policy, SmallPolicy) or policy.config.steer_noise:
+        raise HoneError(
+            f"the noise of this '{policy.name}' policy cannot be steered{' twice' if policy.name == 'small' else ''}; "
+            "start from a small policy that was cloned with the head flow, eqm or score."
+        )
+    wrapped = SmallPolicy(replace(policy.config, steer_noise=True), seed)
+    weights = {
+        f"head.decoder.{name.removeprefix('head.')}" if name.startswith("head.") else name: tensor
+        for name, tensor in policy.state_dict().items()
+    }
+    wrapped.load_state_dict({**wrapped.state_dict(), **weights})
+    return wrapped

@@ -28,12 +28,14 @@ def best_first(score: Score) -> Callable[[Candidates, Features], Candidates]:
     return after
 
 
-def start_from(head: Head, chunks: Float[Tensor, "B H A"], trust: float) -> Callable[[Tensor, Features], Tensor]:
-    """A `before` hook that starts each row's chain from a chunk known beforehand, as far as `trust` in (0, 1] goes.
+def agreement(chunks: Float[Tensor, "B K H A"], features: Features) -> Float[Tensor, "B K"]:
+    """A score: minus the mean distance (root mean square) to all candidates of the row. The best is their medoid."""
+    distance = (chunks[:, :, None] - chunks[:, None]).square().mean((-2, -1)).sqrt()
+    return -distance.mean(-1)
 
-    With the rest of the last chunk it is a warm start; with an elite chunk from memory (`elite`), the prior of
-    Retrieve-then-Steer: from `(1 - t) eps + t a*` at the flow's time `t = trust`.
-    """
+
+def check_start(head: Head, trust: float) -> ChainHead:
+    """The head, which must be one that can start from a chunk, as far as `trust` goes."""
     if not isinstance(head, ChainHead):
         raise HoneError(
             f"a {type(head).__name__} does not refine a chunk step by step, so it cannot start from one; use the head "
@@ -41,11 +43,21 @@ def start_from(head: Head, chunks: Float[Tensor, "B H A"], trust: float) -> Call
         )
     if not 0 < trust <= 1:
         raise HoneError(f"trust is {trust}; it must be in (0, 1].")
+    return head
+
+
+def start_from(head: Head, chunks: Float[Tensor, "B H A"], trust: float) -> Callable[[Tensor, Features], Tensor]:
+    """A `before` hook that starts each row's chain from a chunk known beforehand, as far as `trust` in (0, 1] goes.
+
+    With the rest of the last chunk it is a warm start; with an elite chunk from memory (`elite`), the prior of
+    Retrieve-then-Steer: from `(1 - t) eps + t a*` at the flow's time `t = trust`.
+    """
+    chain = check_start(head, trust)
 
     def before(noise: Tensor, features: Features) -> Tensor:
         if len(chunks) != len(features):
             raise HoneError(f"{len(chunks)} chunks to start from for {len(features)} rows; give one per row.")
-        return head.warm(noise, chunks[:, None].to(noise), trust)
+        return chain.warm(noise, chunks[:, None].to(noise), trust)
 
     return before
 

@@ -120,13 +120,21 @@ def goal_plan(facts: Facts) -> Plan:
     return Plan(facts.task_name, tuple(subgoals), "goal")
 
 
-def correlated_noise(
-    previous: Float64[np.ndarray, " 6"], scale: float, generator: np.random.Generator, correlation: float = 0.8
-) -> Float64[np.ndarray, " 6"]:
-    """The next value of an Ornstein-Uhlenbeck process on the six motion numbers of an action.
+HAND_NOISE = (1.0, 1.0, 1.0, 0.3, 0.3, 0.3)
+"""Shares of the noise that LIBERO's motion numbers bear: position in full, rotation less, the fingers none."""
 
-    Stationary standard deviation `scale` (action units) on the position and 0.3 `scale` on the rotation.
+
+def correlated_noise(
+    previous: Float64[np.ndarray, " D"],
+    scale: float,
+    generator: np.random.Generator,
+    correlation: float = 0.8,
+    shares: Sequence[float] = HAND_NOISE,
+) -> Float64[np.ndarray, " D"]:
+    """The next value of an Ornstein-Uhlenbeck process on the first `D` numbers of an action.
+
+    Its stationary standard deviation is `scale` (action units) times each number's share.
     """
-    deviation = scale * np.array([1.0, 1.0, 1.0, 0.3, 0.3, 0.3])
-    fresh = generator.normal(size=6) * deviation
+    deviation = scale * np.array(shares)
+    fresh = generator.normal(size=len(deviation)) * deviation
     return correlation * previous + np.sqrt(1.0 - correlation**2) * fresh

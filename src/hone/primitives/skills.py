@@ -40,7 +40,7 @@ MAX_TURN_RAD_S = 1.6
 class Command:
     """One control step. `freedom` (0 to 1) is the share of injected noise it bears: none with fingers about a thing."""
 
-    action: Float64[np.ndarray, " 7"]
+    action: Float64[np.ndarray, " A"]
     freedom: float = 0.0
 
 

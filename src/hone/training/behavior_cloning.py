@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -23,8 +23,9 @@ from hone.exploration.phrases import actions_of, random_phrase, relabel
 from hone.policies.base import Features
 from hone.policies.heads.base import FitsActions
 from hone.policies.learned import Augmentation
+from hone.training.objectives import CloningBatch, Terms
 from hone.training.optimizer_state import flatten_optimizer, restore_optimizer
-from hone.types import Episode, Observation
+from hone.types import ACTION_DIM, Episode, Observation
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +44,23 @@ class CloningLoss(Protocol):
 
 
 @runtime_checkable
+class LossTerm(Protocol):
+    """Something that is learned beside the head's own loss; `hone.training.objectives` has some."""
+
+    @property
+    def weight(self) -> float: ...
+
+    def __call__(self, head: object, batch: CloningBatch, generator: torch.Generator) -> Float[Tensor, ""]:
+        """Its value on one batch, before the weight. Raises `HoneError` for a head that it cannot be had from."""
+        ...
+
+
+@runtime_checkable
 class CloneablePolicy(Protocol):
     """What cloning needs of a policy: `hone.policies.learned.LearnedPolicy` has it."""
 
     chunk_length: int
+    past_length: int
     features_version: int
 
     @property
@@ -98,6 +112,8 @@ class BehaviorCloningConfig:
     that it describes for a target. Words are then followed also where they were never demonstrated."""
     drill_jitter: float = 2.0
     """In place of `jitter` for drilled pairs, and much larger: words mean the same where nothing was ever shown."""
+    terms: Terms = field(default_factory=Terms)
+    """What is added to the head's loss, on all pairs but the drilled ones."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "learning_rate", "max_grad_norm"):
@@ -125,9 +141,12 @@ class BehaviorCloningConfig:
 
 
 class ChunkDataset:
-    """Demonstrations as (episode, step) pairs; images stay where they are, as bytes, until a pair is drawn."""
+    """Demonstrations as (episode, step) pairs; images stay where they are, as bytes, until a pair is drawn.
 
-    def __init__(self, episodes: Sequence[Episode], chunk_length: int) -> None:
+    A target is the `past_length` actions before the step and the `chunk_length` from it on.
+    """
+
+    def __init__(self, episodes: Sequence[Episode], chunk_length: int, past_length: int = 0) -> None:
         self.episodes = [episode for episode in episodes if episode.status == "success" and len(episode)]
         if not self.episodes:
             raise HoneError(
@@ -135,7 +154,7 @@ class ChunkDataset:
             )
         if len(self.episodes) < len(episodes):
             log.warning("%d of %d demonstrations failed: left out", len(episodes) - len(self.episodes), len(episodes))
-        self.chunk_length = chunk_length
+        self.chunk_length, self.past_length = chunk_length, past_length
         lengths = [len(episode) for episode in self.episodes]
         self._episode_of = np.repeat(np.arange(len(lengths)), lengths)
         self._step_of = np.concatenate([np.arange(length) for length in lengths])
@@ -160,25 +179,29 @@ class ChunkDataset:
         rows = [(self.episodes[self._episode_of[pair]], int(self._step_of[pair])) for pair in pairs]
         return Observation(
             proprio=np.stack([episode.proprio[t] for episode, t in rows]),
-            instructions=tuple(episode.task.instruction for episode, _ in rows),
+            instructions=tuple(episode.instruction for episode, _ in rows),
             images=_stack_images(rows) if images else None,
             state=_stack_state(rows),
         )
 
     def targets(self, pairs: Int64[np.ndarray, " B"]) -> tuple[Float32[np.ndarray, "B H A"], np.ndarray]:
-        """The labelled chunk that starts at each pair; its mask `[B, H]` is false past the episode's end."""
+        """The labelled chunk around each pair; its mask `[B, H]` is false outside of the episode."""
         action_dim = self.episodes[0].actions.shape[1]
-        actions = np.zeros((len(pairs), self.chunk_length, action_dim), np.float32)
-        mask = np.zeros((len(pairs), self.chunk_length), bool)
+        actions = np.zeros((len(pairs), self.past_length + self.chunk_length, action_dim), np.float32)
+        mask = np.zeros(actions.shape[:2], bool)
         for row, pair in enumerate(pairs):
             t = self._step_of[pair]
-            chunk = self.episodes[self._episode_of[pair]].actions[t : t + self.chunk_length]
-            actions[row, : len(chunk)] = chunk
-            mask[row, : len(chunk)] = True
+            missing = max(self.past_length - t, 0)
+            first = t - self.past_length + missing
+            chunk = self.episodes[self._episode_of[pair]].actions[first : t + self.chunk_length]
+            actions[row, missing : missing + len(chunk)] = chunk
+            mask[row, missing : missing + len(chunk)] = True
         return actions, mask
 
     def phrases(self) -> tuple[str, ...]:
         """The motion phrase of the chunk that starts at each pair."""
+        if self.episodes[0].actions.shape[1] != ACTION_DIM:
+            raise HoneError("--clone.hinted: motion phrases describe LIBERO's actions only; leave hints out.")
         return tuple(phrase for episode in self.episodes for phrase in relabel(episode.actions, self.chunk_length))
 
 
@@ -202,6 +225,27 @@ def with_hints(
         if drilled[row]:
             targets[row] = actions_of(hint, steps)
     return replace(observation, hints=tuple(hints)), targets, drilled
+
+
+def encoded(
+    policy: CloneablePolicy,
+    observation: Observation,
+    actions: Float[Tensor, "B H A"],
+    mask: Bool[Tensor, "B H"],
+    augmentation: Augmentation,
+    generator: torch.Generator,
+) -> CloningBatch:
+    """The batch that a loss is computed on; what it is told instead meets the same augmentation."""
+    before = generator.get_state()
+    features = policy.encode(observation, augmentation=augmentation, generator=generator)
+
+    def told(instructions: Sequence[str]) -> Features:
+        again = torch.Generator(generator.device).set_state(before)
+        return policy.encode(
+            replace(observation, instructions=tuple(instructions)), augmentation=augmentation, generator=again
+        )
+
+    return CloningBatch(features, actions, mask, observation.instructions, told)
 
 
 def _stack_images(rows: Sequence[tuple[Episode, int]]) -> np.ndarray | None:
@@ -261,9 +305,12 @@ def clone(
     `generator` draws the pairs and the augmentation. With `resume` (a `CloneState.state_dict()`), the policy must hold
     the weights saved with it; the run then goes on bit for bit as if it had not stopped.
     """
-    dataset = ChunkDataset(episodes, policy.chunk_length)
+    if config.hinted and policy.past_length:
+        raise HoneError("a hint says what comes, not what was: clone with hints or with a past_length, not with both.")
+    dataset = ChunkDataset(episodes, policy.chunk_length, policy.past_length)
     phrases = dataset.phrases() if config.hinted else ("",) * len(dataset)
-    augmentation = Augmentation(config.jitter, config.image_shift)
+    augmentation, drilling = Augmentation(config.jitter, config.image_shift), Augmentation(config.drill_jitter)
+    terms: tuple[LossTerm, ...] = config.terms.chosen
     parameters = policy.trainable_parameters()
     optimizer = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
     state = CloneState(optimizer, generator)
@@ -284,13 +331,14 @@ def clone(
             own = [phrases[p] for p in pairs]
             observation, actions, drilled = with_hints(observation, actions, own, config, generator)
         loss = torch.zeros(())
-        for rows, noise in ((~drilled, augmentation), (drilled, Augmentation(config.drill_jitter))):
+        for rows, noise in ((~drilled, augmentation), (drilled, drilling)):
             if rows.any():
-                features = policy.encode(
-                    observation.rows(np.flatnonzero(rows)), augmentation=noise, generator=generator
-                )
                 targets = torch.from_numpy(actions[rows]), torch.from_numpy(mask[rows])
-                loss = loss + rows.mean() * policy.head.loss(features, *targets, generator)
+                batch = encoded(policy, observation.rows(np.flatnonzero(rows)), *targets, noise, generator)
+                part = policy.head.loss(batch.features, *targets, generator)
+                for term in () if noise is drilling else terms:
+                    part = part + term.weight * term(policy.head, batch, generator)
+                loss = loss + rows.mean() * part
         state.loss = float(loss.detach())
         if not math.isfinite(state.loss):
             raise HoneError(

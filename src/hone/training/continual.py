@@ -93,7 +93,7 @@ def settings(practice: ImproveConfig, arm: str, folder: Path, turn: int) -> Impr
 def success(config: ImproveConfig, arm: str, folder: Path, turn: int, task: Task) -> float:
     """Success on an earlier task once the task of this turn was learned."""
     policy = _acting(config, arm, folder, turn, task)
-    env = replace(config.env.seen_by(policy.spec), physics="fast", step_cap=config.train_step_cap)
+    env = config.env.seen_by(policy.spec).for_practice(config.train_step_cap, stop_at_success=True)
     setup = Setup((task,), "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with RolloutPool(env, policy, config.workers, config.slots) as pool:
         found = evaluate(pool, policy, setup, lambda s: protocol_card(s, env, policy), hold=False)

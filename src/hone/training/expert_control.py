@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from hone.data.demonstrations import demonstrate, requests
-from hone.envs.libero.environment import LiberoConfig
+from hone.envs.base import EnvironmentConfig
 from hone.errors import HoneError
 from hone.evaluation.progress import Progress
 from hone.evaluation.run_folder import read_json, write_json
@@ -42,7 +42,7 @@ def cloned_within(
     manner: Manner,
     network: SmallPolicyConfig,
     cloning: BehaviorCloningConfig,
-    env: LiberoConfig,
+    env: EnvironmentConfig,
     slots: int,
     seed: int,
     progress: Progress,
@@ -53,7 +53,7 @@ def cloned_within(
     account = folder / "asked.json"
     if account.exists():
         return load_policy(folder), Asked(**read_json(account))
-    stage = replace(env.seen_by(network.spec), stop_at_success=False).build(slots)
+    stage = env.seen_by(network.spec).for_demonstrations().build(slots)
     try:
         with progress.stage("demonstrating (control steps)", budget) as step:
             episodes: list[Episode] = []

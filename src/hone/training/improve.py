@@ -18,10 +18,8 @@ from typing import Any
 import numpy as np
 
 from hone.data.demonstrations import PLACEMENTS as TRAINING_SEEDS
-from hone.envs.libero.assets import asset_pack
+from hone.envs.base import EnvironmentConfig
 from hone.envs.libero.environment import LiberoConfig
-from hone.envs.libero.suites import task as find_task
-from hone.envs.libero.suites import tasks as suite_tasks
 from hone.errors import HoneError
 from hone.evaluation.progress import SILENT, Progress
 from hone.evaluation.protocol import source_commit
@@ -35,9 +33,10 @@ from hone.memory import EpisodeMemory
 from hone.memory.deltas import weights_of
 from hone.memory.experience import Memory
 from hone.memory.retrieval import Retrieval
-from hone.policies import load_policy
+from hone.planning.teaching import TeacherConfig, taught, teach
+from hone.policies import LeRobotConfig, VLMConfig, load_policy
 from hone.policies.learned import LearnedPolicy
-from hone.policies.small import SmallPolicyConfig
+from hone.policies.small import SmallPolicyConfig, steered
 from hone.primitives.expert import Manner
 from hone.rewards import (
     AdaptiveReward,
@@ -78,7 +77,12 @@ class ImproveConfig:
     tasks: tuple[int, ...] = ()
     """Task numbers within the suite; all of them if none is given."""
     policy: Path | None = None
-    """Folder of a policy to start from. Without one, a small policy is cloned from demonstrations first."""
+    """Folder of a policy to start from, or `lerobot:PATH` or `vlm:PATH` (see `hone eval`). Without one, a small policy
+    is cloned from demonstrations first."""
+    lerobot: LeRobotConfig = field(default_factory=LeRobotConfig)
+    """How a `lerobot:` policy is run."""
+    vlm: VLMConfig = field(default_factory=VLMConfig)
+    """How a `vlm:` policy is run."""
     demos: int = 3
     """Scripted demonstrations per task to clone from."""
     manner: Manner = field(default_factory=Manner)
@@ -91,10 +95,12 @@ class ImproveConfig:
     """Groups per update. A group is one task at one placement."""
     group_size: int = 8
     """Episodes per group."""
-    exploration: float = 0.035
-    """Noise scale of the first update's episodes; wider, up to 2.5 times, while none of them succeeds."""
-    final_exploration: float = 0.02
-    """Noise scale of the last update's episodes; in between it falls linearly."""
+    exploration: float | None = None
+    """Noise scale of the first update's episodes; wider, up to 2.5 times, while none of them succeeds. By default what
+    suits the policy's head (`Head.practice`)."""
+    final_exploration: float | None = None
+    """Noise scale of the last update's episodes; in between it falls linearly. By default the head's, or `exploration`
+    if that is less."""
     curriculum: CurriculumKind = "failures"
     """Which tasks get more groups: those that fail, those that succeed half the time, or none."""
     reward: str = "success"
@@ -110,10 +116,15 @@ class ImproveConfig:
     """Language-guided exploration."""
     distillation: DistillationConfig = field(default_factory=DistillationConfig)
     """How what succeeded with hints is taught to the policy without hints."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """A search in copies of the simulator that acts in some of the practice episodes."""
     memory: Path | None = None
     """Folder of the memory of earlier runs from the same starting policy: read before practice, added to after it."""
     retrieval: Retrieval = "similar"
     """Which memories the practice starts from: those of similar instructions, any (a control), or none."""
+    steer_noise: bool = False
+    """Leave the decoder as it is and practise where it starts from (DSRL, for the heads flow, eqm and score). Its
+    exploration is the standard deviation of standard-normal noise: about 0.5, not the default here."""
     train_encoder: bool = False
     """Train the image encoder in RL too. Frozen, features are stored once and updates cost almost nothing."""
     train_step_cap: int = 180
@@ -136,8 +147,8 @@ class ImproveConfig:
     """Behaviour cloning."""
     grpo: GRPOConfig = field(default_factory=GRPOConfig)
     """The policy update."""
-    env: LiberoConfig = field(default_factory=LiberoConfig)
-    """The environment the policy is evaluated in; training runs it with `physics="fast"`."""
+    env: EnvironmentConfig = field(default_factory=LiberoConfig)
+    """The environment the policy is evaluated in; training runs it as fast as it goes (LIBERO: `physics="fast"`)."""
 
     def __post_init__(self) -> None:
         for name in ("demos", "iterations", "groups", "group_size", "slots", "evaluate_every", "train_step_cap"):
@@ -145,28 +156,47 @@ class ImproveConfig:
                 raise HoneError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.group_size < 2:
             raise HoneError("group_size is 1, but a group-relative advantage needs at least 2 episodes per group.")
+        if self.teacher.members >= self.group_size:
+            raise HoneError(f"teacher.members is {self.teacher.members} of a group of {self.group_size}; leave some.")
+        if self.teacher.members and (self.reward != "success" or self.guidance.hinter != "none"):
+            raise HoneError("a search sees the simulator's success, and no hints; use reward success and no hinter.")
         if self.guidance.hinter == "llm" and self.workers:
             raise HoneError("a language model may think longer than a worker may be silent; add `--workers 0`.")
-        if not self.exploration >= self.final_exploration > 0:
+        given = [value for value in (self.exploration, self.final_exploration) if value is not None]
+        if any(value <= 0 for value in given) or given != sorted(given, reverse=True):
             raise HoneError(
                 f"exploration {self.exploration} must not be below final_exploration {self.final_exploration} > 0."
             )
 
     @property
     def chosen_tasks(self) -> tuple[Task, ...]:
-        if not self.tasks:
-            return suite_tasks(self.suite)
-        return tuple(find_task(self.suite, index) for index in self.tasks)
+        return self.env.tasks(self.suite, self.tasks)
 
-    def exploration_at(self, iteration: int) -> float:
-        done = iteration / max(self.iterations - 1, 1)
-        return self.exploration + done * (self.final_exploration - self.exploration)
+    @property
+    def need_facts(self) -> list[str]:
+        """Options of this run that read the truth about a scene."""
+        asked = {
+            "--reward synthesized": self.reward == "synthesized",
+            f"--guidance.hinter {self.guidance.hinter}": self.guidance.hinter != "none",
+        }
+        return [what for what, wanted in asked.items() if wanted]
+
+    def exploration_at(self, iteration: int, practice: tuple[float, float]) -> float:
+        """The noise scale of an update, where `practice` is what suits the head at first and at last."""
+        first = practice[0] if self.exploration is None else self.exploration
+        last = min(practice[1], first) if self.final_exploration is None else self.final_exploration
+        return first + iteration / max(self.iterations - 1, 1) * (last - first)
 
 
-def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any]:
-    """Run the whole job in `config.output`, or what is left of it, and return the content of `summary.json`."""
+def improve(config: ImproveConfig, progress: Progress = SILENT, track: Sequence[str] = ()) -> dict[str, Any]:
+    """Run the whole job in `config.output`, or what is left of it, and return the content of `summary.json`.
+
+    `track` names trackers beside TensorBoard (`hone.tracking`); they are no part of the run's settings.
+    """
     tasks = config.chosen_tasks  # bad names are refused here, before anything is written
-    asset_pack(config.env.assets)
+    config.env.check()
+    for what in config.need_facts:
+        config.env.require_facts(what)
     reward = build_reward(config.reward, config.synthesis, config.critic)
     run = RunFolder(config.output)
     open_run(run, asdict(config))
@@ -174,15 +204,17 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
         return read_json(run.summary)
     clock = RunClock(run)
 
-    with progress.stage("composing scenes (once)", len(tasks)) as step:
+    with progress.stage("preparing scenes (once)", len(tasks)) as step:
         for task in tasks:
             config.env.prepare([task])
             step(1)
 
     if config.policy is not None:
-        policy = load_policy(config.policy)
+        policy = load_policy(config.policy, config.lerobot, config.vlm)
     else:
         policy = starting_policy(config, run.path / "clone", tasks, progress)
+    if config.steer_noise:
+        policy = steered(policy, config.seed)
     if config.guidance.hinter != "none" and not policy.follows_hints:
         raise HoneError(
             f"guidance needs a policy that keeps hints apart, and this '{policy.name}' policy does not; clone one with "
@@ -196,9 +228,9 @@ def improve(config: ImproveConfig, progress: Progress = SILENT) -> dict[str, Any
     proof.film(policy, tasks, "before")
     clock.save()
 
-    base = weights_of(policy)
-    policy, counts = _train(config, run, policy, tasks, reward, clock, progress)
-    if config.memory is not None:
+    base = None if config.memory is None else weights_of(policy)
+    policy, counts = _train(config, run, policy, tasks, reward, clock, progress, ("tensorboard", *track))
+    if config.memory is not None and base is not None:
         remember(Memory.open(config.memory), run, policy, base, tasks)
 
     after = proof.evaluate(run.evaluation_after, policy, official, "after")
@@ -255,6 +287,7 @@ def _train(
     reward: RewardFn[Any],
     clock: RunClock,
     progress: Progress,
+    track: Sequence[str],
 ) -> tuple[LearnedPolicy, dict[str, Any]]:
     """Practice from the last checkpoint, or from the start."""
     checkpoint = load_latest(run.path)
@@ -283,12 +316,13 @@ def _train(
         return policy, counts
 
     seen = isinstance(reward, ProgressReward)  # which must not learn of success from an episode's end
+    stored = config.train_encoder or policy.keeps_observations
     env = config.env.seen_by(policy.spec)
-    env = replace(env, physics="fast", step_cap=config.train_step_cap, stop_at_success=not seen)
+    env = env.for_practice(config.train_step_cap, stop_at_success=not seen)
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with (
         RolloutPool(env, policy, config.workers, config.slots) as pool,
-        RunLog(run, resume_after=first if checkpoint else None) as run_log,
+        RunLog(run, resume_after=first if checkpoint else None, track=track) as run_log,
         progress.stage("improving (GRPO)", config.iterations, first) as step,
     ):
         audit = Audit(rows=map(AuditRow.from_json, read_rows(run.audit)))
@@ -305,24 +339,33 @@ def _train(
             log_evaluation(0)
         for iteration in range(first + 1, config.iterations + 1):
             started, asked = time.monotonic(), calls_of(reward, guidance and guidance.hinter)
-            policy.exploration = curriculum.widening * config.exploration_at(iteration - 1)
+            policy.exploration = curriculum.widening * config.exploration_at(iteration - 1, policy.head.practice)
             requests = training_requests(config, curriculum.groups(config.groups), iteration)
             if guidance is not None:
                 requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))
+            keep = "observations" if stored or seen else "features"
+            plain, by_search = config.teacher.divided(requests, config.group_size)
+            searched = pool.collect(by_search, keep=keep, planning=config.teacher.planning(env)) if by_search else []
             trajectories = pool.collect(
-                requests,
-                keep="observations" if config.train_encoder or seen else "features",
+                plain,
+                keep=keep,
                 witness=None if synthesized is None else Claims(synthesized.programs, synthesized.planner),
                 guidance=None if guidance is None else guidance.recalling(episodes, tasks),
             )
+            if config.teacher.in_groups:
+                trajectories = trajectories + searched
             valid = [t for t in trajectories if t.status != "error"]
             if not valid:
                 raise HoneError(f"every episode of update {iteration} was a fault ({trajectories[0].fault}).")
             outcome = judged(reward, valid)
-            if seen and not config.train_encoder:
+            if seen and not stored:
                 valid = [encoded(policy, t) for t in valid]
             batch, stats = decision_batch(valid, outcome, config.credit)
             metrics = grpo.update(batch, torch_generator(config.seed, "update", iteration))
+            if config.teacher.distil and any(t.success for t in searched):
+                lesson = taught(searched, config.teacher.teaching)
+                told = teach(policy, lesson, config.teacher.teaching, torch_generator(config.seed, "teach", iteration))
+                metrics |= {f"teacher_{name}": value for name, value in told.items()}
             if guidance is not None:
                 benefit.update(valid, outcome.succeeded)
                 new = lessons(policy, valid, outcome.succeeded, benefit.helps)
@@ -351,6 +394,8 @@ def _train(
                 "env_steps": counts["env_steps"] + sum(t.steps for t in valid),
                 "decoder_evaluations": counts["decoder_evaluations"] + sum(t.decisions for t in valid),
                 "judge_calls": counts["judge_calls"] + calls_of(reward, guidance and guidance.hinter) - asked,
+                "simulator_steps": counts["simulator_steps"]
+                + sum((t.report or {})["search"]["simulator_steps"] for t in searched),
                 "core_seconds": counts["core_seconds"] + (time.monotonic() - started) * max(config.workers, 1),
             }
             success = float(np.mean([t.success for t in valid]))  # for the log alone
@@ -406,7 +451,7 @@ def training_requests(config: ImproveConfig, group_tasks: Sequence[Task], iterat
     return requests
 
 
-def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: LiberoConfig) -> dict[str, Any]:
+def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: EnvironmentConfig) -> dict[str, Any]:
     """One point of the greedy success curve, on validation placements in the training environment."""
     result = evaluate(pool, policy, setup, lambda s: protocol_card(s, env, policy), hold=False).summary()
     return {"mode": "greedy", **{key: result[key] for key in TALLY}, "per_task": result["per_task"]}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from hone.envs.libero.environment import LiberoConfig
+from hone.envs.base import EnvironmentConfig
 from hone.evaluation.progress import Progress
 from hone.evaluation.results import EvaluationResult
 from hone.evaluation.run_folder import RunFolder, read_json, write_json
@@ -26,7 +26,7 @@ class Proof:
     """Measures a policy in `env` and keeps each result in the run's folder, where a run that goes on finds it."""
 
     run: RunFolder
-    env: LiberoConfig
+    env: EnvironmentConfig
     workers: int
     slots: int
     progress: Progress
@@ -72,7 +72,7 @@ class Proof:
 
     def film(self, policy: LearnedPolicy, tasks: Sequence[Task], when: When) -> None:
         """One video per task (at most three), always from official initial state 0: not chosen by how it went."""
-        shown = tasks[:3]
+        shown = tasks[:3] if self.env.has_pictures else ()
         with self.progress.stage(f"filming {when}", len(shown)) as step:
             record_videos(
                 self.run,

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from hone.envs.base import Environment
-from hone.policies.base import Candidate, Features, Policy, Reporting
+from hone.policies.base import Candidate, Features, Policy, PolicyFault, Reporting
 from hone.seeding import torch_generator
 from hone.specs import check_compatible
 from hone.types import Observation, Placement, Status, Task
@@ -24,6 +24,9 @@ from hone.types import Observation, Placement, Status, Task
 Keep = Literal["nothing", "features", "observations"]
 """What a trajectory keeps of its decisions: enough for a policy gradient on the head alone, or on the encoder too."""
 
+
+MAX_ATTEMPTS = 3
+"""An episode that a fault of the machinery ended so often is given up as an error."""
 
 Doing = Literal["reset", "look", "decide", "step"]
 
@@ -65,6 +68,7 @@ class Trajectory:
     `report`: what the policy's state says of the episode, where it is `Reporting`.
     `hints`: what the guide said at each decision ("": nothing), which the policy heard only in a hinted episode; empty
     where there was no guide.
+    `targets`: what a lookahead found at each decision, where it was told to teach.
     """
 
     request: EpisodeRequest
@@ -79,6 +83,7 @@ class Trajectory:
     fault: str | None = None
     report: dict[str, Any] | None = None
     hints: tuple[str, ...] = ()
+    targets: tuple[Any, ...] = ()
 
     @property
     def success(self) -> bool:
@@ -120,6 +125,40 @@ class Witness(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Foreseen:
+    """What a lookahead says of an episode that has ended: plain JSON data, and what there is to learn from its
+    decisions, one entry each, where it was asked to keep that."""
+
+    report: dict[str, Any]
+    targets: tuple[Any, ...] = ()
+
+
+@runtime_checkable
+class Lookahead(Protocol):
+    """Who chooses another chunk than the policy's own, by trying chunks in copies of the environment, say."""
+
+    def decide(
+        self,
+        env: Environment,
+        slots: Sequence[int],
+        requests: Sequence[EpisodeRequest],
+        observation: Observation,
+        features: Features,
+        own: Candidate,
+        alive: Callable[[], None],
+    ) -> Candidate:
+        """One chunk per slot. The environment must be left as it was. `own` is what the policy would do; `alive` is
+        called now and then while this takes long."""
+        ...
+
+    def finish(self, slot: int) -> Foreseen:
+        """The episode in this slot has ended."""
+        ...
+
+    def close(self) -> None: ...
+
+
 @dataclass
 class _Running:
     """An episode in progress."""
@@ -146,6 +185,7 @@ def rollout(
     witness: Witness | None = None,
     hold: Callable[[list[int]], Sequence[bool]] | None = None,
     guidance: Guidance | None = None,
+    lookahead: Lookahead | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Trajectory]:
     """Run every request and yield each trajectory as its episode ends.
@@ -154,7 +194,9 @@ def rollout(
     when it takes it for finished, and the simulator's success does not; each trajectory then has its facts.
     `hold(slots)` is called where an episode succeeded and says whether success outlasts a release. A diverged
     simulation is run once more under the same seed; if it diverges again the policy drove it there and the episode is a
-    failure. `guidance` says at every look what the policy is told beside the instruction.
+    failure. Episodes that were under way when the policy's machinery failed (`PolicyFault`) are void and run again, at
+    last as errors. `guidance` says at every look what the policy is told beside the instruction; a `lookahead` has the
+    last word on what is done.
     `on_progress` hears of every reset, look, decision and chunk before it begins.
     """
 
@@ -169,7 +211,11 @@ def rollout(
     def finish(slot: int, held: bool | None = None, fault: str | None = None) -> Trajectory:
         state = states.pop(slot)
         report = state.report() if isinstance(state, Reporting) else None
-        return _finish(running.pop(slot), held, fault, report)
+        trajectory = _finish(running.pop(slot), held, fault, report)
+        if lookahead is None:
+            return trajectory
+        foreseen = lookahead.finish(slot)
+        return replace(trajectory, report=(report or {}) | foreseen.report, targets=foreseen.targets)
 
     check_compatible(policy.spec, env.spec)
     waiting = deque(requests)
@@ -199,10 +245,25 @@ def rollout(
         if guidance is not None:
             observation = replace(observation, hints=_hints(env, slots, episodes))
         begin("decide")
-        with torch.no_grad():  # not around the loop: whoever consumes this generator has a grad mode of their own
-            features = policy.encode(observation)
-            candidate = _decide(policy, features, episodes, states, slots)
-            log_prob = None if keep == "nothing" else policy.log_prob(features, candidate).total
+        try:
+            with torch.no_grad():  # not around the loop: whoever consumes this generator has a grad mode of their own
+                features = policy.encode(observation)
+                candidate = _decide(policy, features, episodes, states, slots)
+                if lookahead is not None:
+                    asked = [episode.request for episode in episodes]
+                    candidate = lookahead.decide(
+                        env, slots, asked, observation, features, candidate, lambda: begin("decide")
+                    )
+                log_prob = None if keep == "nothing" else policy.log_prob(features, candidate).total
+        except PolicyFault as fault:
+            for slot in slots:
+                again = replace(running[slot].request, attempt=running[slot].request.attempt + 1)
+                if again.attempt == MAX_ATTEMPTS:
+                    yield replace(finish(slot, fault=str(fault)), status="error")
+                else:
+                    waiting.append(again)
+                    del running[slot], states[slot]
+            continue
         if log_prob is not None:
             for row, episode in enumerate(episodes):
                 here = slice(row, row + 1)
@@ -229,6 +290,8 @@ def rollout(
                 continue
             if result.diverged[row] and running[slot].request.attempt == 0:
                 waiting.append(replace(running.pop(slot).request, attempt=1))
+                if lookahead is not None:
+                    lookahead.finish(slot)
                 continue
             yield finish(slot, held.get(slot), "simulation diverged" if result.diverged[row] else None)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from hone.data.demonstrations import collect_demonstrations
-from hone.envs.libero.environment import LiberoConfig
+from hone.data.demonstrators import demonstrator_for
+from hone.envs.base import EnvironmentConfig
 from hone.evaluation.progress import Progress
 from hone.policies import load_policy
 from hone.policies.learned import LearnedPolicy
@@ -26,7 +26,7 @@ def cloned_policy(
     manner: Manner,
     network: SmallPolicyConfig,
     cloning: BehaviorCloningConfig,
-    env: LiberoConfig,
+    env: EnvironmentConfig,
     slots: int,
     seed: int,
     progress: Progress,
@@ -34,8 +34,9 @@ def cloned_policy(
     """The policy in `folder`, which is cloned first if it is not there, from `demos` demonstrations of each task."""
     if folder.exists():
         return load_policy(folder)
+    network = network.fitted_to(env.seen_by(network.spec).spec)
     with progress.stage("demonstrating", demos * len(tasks)) as step:
-        stage = replace(env.seen_by(network.spec), stop_at_success=False).build(slots)
+        stage = env.seen_by(network.spec).for_demonstrations().build(slots)
         try:
             episodes = collect_demonstrations(
                 stage,
@@ -43,6 +44,7 @@ def cloned_policy(
                 per_task=demos,
                 seed=seed,
                 manner=manner,
+                demonstrator=demonstrator_for(env, manner),
                 on_progress=lambda episode: step(1 if episode.status == "success" else 0),
             )
         finally:

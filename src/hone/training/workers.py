@@ -36,7 +36,17 @@ import torch
 from hone.envs.base import Environment
 from hone.errors import HoneError
 from hone.policies.base import Policy
-from hone.training.rollout import EpisodeRequest, Guidance, Keep, Progress, Trajectory, Witness, rollout
+from hone.training.rollout import (
+    MAX_ATTEMPTS,
+    EpisodeRequest,
+    Guidance,
+    Keep,
+    Lookahead,
+    Progress,
+    Trajectory,
+    Witness,
+    rollout,
+)
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +56,6 @@ START_S = 300.0
 """The same before the first report of a job: a new worker imports torch and builds the environment first."""
 STACK_S = 2.0
 """How long a silent worker has to write down where it stands before it is killed."""
-MAX_ATTEMPTS = 3
 _DUMP_SIGNAL = signal.SIGUSR1
 
 
@@ -55,6 +64,13 @@ class Builder(Protocol):
     """Makes an environment inside a worker; small and picklable, like an environment's config."""
 
     def build(self, num_slots: int) -> Environment: ...
+
+
+@runtime_checkable
+class Planning(Protocol):
+    """Makes a lookahead for a policy inside a worker; picklable."""
+
+    def build(self, policy: Policy, num_slots: int) -> Lookahead: ...
 
 
 @dataclass
@@ -93,10 +109,17 @@ class RolloutPool:
         witness: Witness | None = None,
         hold_steps: int = 0,
         guidance: Guidance | None = None,
+        planning: Planning | None = None,
         on_episode: Callable[[Trajectory], None] | None = None,
     ) -> list[Trajectory]:
         """Run every request with the policy's present weights; trajectories come back ordered by episode id."""
-        options = {"keep": keep, "witness": witness, "hold_steps": hold_steps, "guidance": guidance}
+        options = {
+            "keep": keep,
+            "witness": witness,
+            "hold_steps": hold_steps,
+            "guidance": guidance,
+            "planning": planning,
+        }
         done: dict[int, Trajectory] = {}
 
         def record(trajectory: Trajectory) -> None:
@@ -259,12 +282,26 @@ def _run(
     witness: Witness | None,
     hold_steps: int,
     guidance: Guidance | None,
+    planning: Planning | None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Iterator[Trajectory]:
     hold = (lambda slots: env.hold(slots, hold_steps)) if hold_steps else None
-    return rollout(
-        env, policy, requests, keep=keep, witness=witness, hold=hold, guidance=guidance, on_progress=on_progress
-    )
+    lookahead = None if planning is None else planning.build(policy, env.num_slots)
+    try:
+        yield from rollout(
+            env,
+            policy,
+            requests,
+            keep=keep,
+            witness=witness,
+            hold=hold,
+            guidance=guidance,
+            lookahead=lookahead,
+            on_progress=on_progress,
+        )
+    finally:
+        if lookahead is not None:
+            lookahead.close()
 
 
 def _weights(policy: Any) -> dict[str, Any] | None:

@@ -115,6 +115,28 @@ def test_likelihood_of_the_path_integrates_to_the_known_end(head):
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0)
 
 
+class Straight(Field):
+    """The velocity that leads straight to a chunk: from anywhere, and at any time."""
+
+    def condition(self, features: Features) -> Features:
+        return features
+
+    def forward(self, x, time, given):
+        assert time is not None
+        return (MEAN - x) / (1 - time[:, None, None])
+
+
+def test_a_straight_flow_stops_where_it_is_heading():
+    for residual, evaluations in ((0.0, 20), (1e-3, 2)):
+        head = FlowHead(Straight(), SPACE, steps=20, exploration=1e-6, chain="flow_noise", residual=residual)
+        greedy = head.sample(make_features(2), 1, None)
+        torch.testing.assert_close(greedy.chunks, torch.full((2, 1, H, A), MEAN), atol=1e-5, rtol=0)
+        assert (head.evaluations(greedy.samples) == evaluations).all()
+        assert bool(head.settled(greedy.samples).all()) == (residual > 0)
+    warm = head.warm(torch.randn(2, 1, 21, H, A), torch.full((2, 1, H, A), MEAN), trust=1.0)
+    assert (head.evaluations(head.sample(make_features(2), 1, None, SamplingHooks(lambda *_: warm)).samples) == 1).all()
+
+
 def test_times_follow_pi_zeros_beta_distribution():
     times = beta_times(20_000, torch.Generator().manual_seed(0))
     noise_level = ((1 - times - 0.001) / 0.999).sort().values
@@ -150,6 +172,12 @@ def test_descent_is_bounded_where_the_threshold_never_triggers():
     # Exploration 0.1 keeps a residual of 10 x 0.1: the threshold is out of reach, and the budget holds.
     noisy = descent(SPACE, residual=0.01, steps=7, exploration=0.1)
     assert (noisy.evaluations(draw(noisy, 3, 50).samples) == 7).all()
+
+
+def test_few_steps_may_cross_the_whole_way_and_many_must_settle():
+    assert EqMHeadConfig(steps=2, step_size=1 / 8).step_size == 0.125
+    with pytest.raises(HoneError, match=r"0 < step_size < 0\.1"):
+        EqMHeadConfig(steps=3, step_size=1 / 8)
 
 
 def test_noisy_descent_has_the_variance_of_an_autoregression():

@@ -1,13 +1,18 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 from head_toys import POOLED, A, H, HeadPolicy, generators, make_features, make_head
 
 from hone.errors import HoneError
+from hone.policies import SmallPolicyConfig, load_policy
+from hone.policies.heads import FlowHeadConfig
 from hone.policies.heads.steered_noise import SteeredNoiseHead
+from hone.policies.small import steered as steered_policy
 from hone.training.decisions import DecisionBatch
 from hone.training.grpo import GRPO, GRPOConfig
+from hone.types import Observation
 
 
 def steered(name: str = "flow") -> SteeredNoiseHead:
@@ -46,6 +51,27 @@ def test_practice_finds_better_chunks_and_never_touches_the_decoder():
         grpo.update(batch, torch.Generator().manual_seed(update))
     assert rewards[-1] > rewards[0] + 0.1
     assert all(torch.equal(before[name], tensor) for name, tensor in head.decoder.state_dict().items())
+
+
+def test_a_cloned_policy_is_steered_saved_and_read_back(tmp_path):
+    policy = SmallPolicyConfig(inputs="state", chunk_length=4, head=FlowHeadConfig(hidden_sizes=(16,), steps=3)).build()
+    rng = np.random.default_rng(0)
+    seen = Observation(
+        rng.normal(size=(3, 8)).astype(np.float32), ("go",) * 3, state=rng.normal(size=(3, 2, 11)).astype(np.float32)
+    )
+    policy.fit_normalization(seen)
+    wrapped = steered_policy(policy)
+    before, after = policy.predict_action_chunk(seen), wrapped.predict_action_chunk(seen)
+    assert (before - after).abs().max() < 0.1  # the actor begins near the decoder's own start
+    wrapped.train_encoder = False
+    names = {name for name, parameter in wrapped.named_parameters() if parameter.requires_grad}
+    assert names == {
+        f"head.actor.{rest}" for rest in ("0.weight", "0.bias", "1.weight", "1.bias", "3.weight", "3.bias")
+    }
+    wrapped.save_pretrained(tmp_path / "steered")
+    torch.testing.assert_close(load_policy(tmp_path / "steered").predict_action_chunk(seen), after)
+    with pytest.raises(HoneError, match="cannot be steered twice"):
+        steered_policy(wrapped)
 
 
 def test_bad_input():

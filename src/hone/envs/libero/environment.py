@@ -11,13 +11,15 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from hone.envs.base import StepResult
+from hone.envs.base import EnvironmentConfig, StepResult
+from hone.envs.libero import suites
 from hone.envs.libero.assets import asset_pack
+from hone.envs.libero.dynamics import Dynamics
 from hone.envs.libero.engine import Slot, SlotSnapshot, Stepper, build_stepper
 from hone.envs.libero.facts import STATE_TOKENS, FactReader, Facts
 from hone.envs.libero.incidents import Incident
@@ -25,7 +27,6 @@ from hone.envs.libero.perturb import Perturber
 from hone.envs.libero.perturb_looks import Look
 from hone.envs.libero.render import Renderer
 from hone.envs.libero.scene import Physics, RenderProfile, Scene, ensure_placements, load_scene, set_physics
-from hone.envs.libero.suites import step_cap
 from hone.errors import HoneError
 from hone.specs import Orientation, Spec
 from hone.types import Observation, Placement, Task
@@ -40,7 +41,7 @@ KEPT_STARTS = 32
 
 
 @dataclass(frozen=True)
-class LiberoConfig:
+class LiberoConfig(EnvironmentConfig):
     """How LIBERO is run. Everything here but `engine`, `num_threads` and `cores` is part of the protocol."""
 
     assets: str = "standin"
@@ -75,6 +76,12 @@ class LiberoConfig:
     """Robustness test: perturbations as `kind:level`, `camera:2` say (kinds and levels: perturb.py)."""
     perturb_seed: int = 0
     """Seed of the perturbations."""
+    friction: float = 1.0
+    """Factor on LIBERO's friction: a wrong model, for methods that plan with one (dynamics.py)."""
+    mass: float = 1.0
+    """Factor on the masses of loose things."""
+
+    has_facts: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.image_size < 16 or self.image_size > 512:
@@ -82,12 +89,23 @@ class LiberoConfig:
         if self.step_cap is not None and self.step_cap < 1:
             raise HoneError(f"step_cap must be positive, not {self.step_cap}.")
         Perturber(self.perturb, self.perturb_seed)  # raises for what does not exist
+        Dynamics(self.friction, self.mass)
 
     def build(self, num_slots: int) -> LiberoEnvironment:
         return LiberoEnvironment(self, num_slots)
 
+    @property
+    def suite(self) -> str:
+        return "libero_object"
+
+    def tasks(self, suite: str, indices: Sequence[int] = ()) -> tuple[Task, ...]:
+        return tuple(suites.task(suite, index) for index in indices) or suites.tasks(suite)
+
+    def check(self) -> None:
+        asset_pack(self.assets)
+
     def cap(self, suite: str) -> int:
-        return self.step_cap or step_cap(suite)
+        return self.step_cap or suites.step_cap(suite)
 
     @property
     def asset_label(self) -> str:
@@ -95,10 +113,23 @@ class LiberoConfig:
         pack = asset_pack(self.assets)
         return f"{pack.name}-{pack.digest}"
 
+    def protocol(self) -> dict[str, Any]:
+        return {
+            "physics_profile": self.physics,
+            "render_profile": self.render,
+            "fixture_table": "as composed under seed 0",
+            "wait_steps": self.wait_steps,
+            "perturbations": self.perturbations,
+        }
+
+    @property
+    def dynamics(self) -> Dynamics:
+        return Dynamics(self.friction, self.mass)
+
     @property
     def perturbations(self) -> tuple[str, ...]:
         """What was perturbed, for the protocol card."""
-        return Perturber(self.perturb, self.perturb_seed).labels
+        return (*Perturber(self.perturb, self.perturb_seed).labels, *self.dynamics.labels)
 
     @property
     def spec(self) -> Spec:
@@ -116,6 +147,17 @@ class LiberoConfig:
             self, images=bool(policy.cameras), state_tokens=policy.state_tokens != "none", facts=policy.facts
         )
 
+    @property
+    def pictured_spec(self) -> Spec:
+        return replace(self, images=True).spec
+
+    def for_practice(self, step_cap: int, stop_at_success: bool) -> LiberoConfig:
+        return replace(self, physics="fast", step_cap=step_cap, stop_at_success=stop_at_success)
+
+    def for_demonstrations(self) -> LiberoConfig:
+        """It goes on after success, so that a demonstration ends with letting go."""
+        return replace(self, stop_at_success=False)
+
     def prepare(self, tasks: Sequence[Task], placements: Sequence[Placement] = (Placement("sampled", 0),)) -> None:
         """Compose and cache the scenes of `tasks` before workers start, and draw the sampled placements asked for.
 
@@ -132,6 +174,7 @@ class LiberoSnapshot:
     """Everything a slot's future depends on: full simulation data, controller and gripper state, step count.
 
     `placement` and `taken` tell how it came here: where the episode began and the chunks executed since.
+    It may be restored in another environment of the same asset pack: a copy that is tried things in.
     """
 
     task: Task
@@ -264,17 +307,20 @@ class LiberoEnvironment:
             raise HoneError(f"slot {index} does not exist; this environment has slots 0-{self.num_slots - 1}.")
         if task not in self._scenes:
             scene = load_scene(task, self._assets)
-            self._scenes[task] = replace(scene, model=set_physics(scene.model, self.config.physics))
+            model = self.config.dynamics(set_physics(scene.model, self.config.physics))
+            self._scenes[task] = replace(scene, model=model)
             self._readers[task] = FactReader(self._scenes[task])
-        if placement.kind == "sampled":
-            ensure_placements(self._scenes[task], self._assets, [placement.index])
         self._ended.discard(index)
+        if self._tasks.get(index) == task and self._placements.get(index) == placement:
+            return self._slots[index]
+        scene = self._scenes[task]
+        if placement.kind == "sampled":
+            ensure_placements(scene, self._assets, [placement.index])
         if self._tasks.get(index) != task:
-            scene = self._scenes[task]
             self._slots[index] = Slot(scene.model, scene.robot, scene.goal)
             self._tasks[index] = task
         self._placements[index] = placement
-        self._looks[index] = self._perturber.look(self._scenes[task], placement)
+        self._looks[index] = self._perturber.look(scene, placement)
         return self._slots[index]
 
     def _incident(self, index: int) -> Incident:

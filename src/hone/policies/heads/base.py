@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64, Shaped
 from torch import Tensor, nn
 
 from hone.errors import HoneError
@@ -50,7 +50,13 @@ class ChunkSpace:
     def shape(self) -> tuple[int, int]:
         return self.length, self.action_dim
 
-    def clamp(self, chunks: Float[Tensor, "*B H A"]) -> Float[Tensor, "*B H A"]:
+    @property
+    def explored(self) -> Bool[Tensor, "H A"]:
+        """The numbers that a head draws and that count in its density: all of them, unless some are only padding."""
+        return torch.ones(self.shape, dtype=torch.bool)
+
+    def clamp(self, chunks: Float[Tensor, "*B H A"]) -> Float[Tensor, "*B H2 A2"]:
+        """What is executed of decoded chunks."""
         return chunks.clamp(self.low, self.high)
 
     def check(self, actions: Float[Tensor, "B H A"], mask: Bool[Tensor, "B H"]) -> None:
@@ -69,6 +75,24 @@ class ChunkSpace:
                 f"actions reach from {low:.3g} to {high:.3g}, outside [{self.low:g}, {self.high:g}]; "
                 "normalise them to the policy's range first."
             )
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What a head's cloning loss is the mean of: `values [B, M]`, of which those marked in `counted [B, M]` count."""
+
+    values: Float[Tensor, "B M"]
+    counted: Bool[Tensor, "B M"]
+
+    def mean(self) -> Float[Tensor, ""]:
+        """Over all that count; zero (with a gradient of zero) where nothing does."""
+        weights = self.counted.to(self.values.dtype)
+        return (self.values * weights).sum() / weights.sum().clamp(min=1)
+
+    def rows(self) -> Float[Tensor, " B"]:
+        """The same for each row by itself."""
+        weights = self.counted.to(self.values.dtype)
+        return (self.values * weights).sum(-1) / weights.sum(-1).clamp(min=1)
 
 
 def check_features(features: Features) -> None:
@@ -91,9 +115,34 @@ def check_sample(candidate: Candidate, shape: tuple[int, ...]) -> None:
         )
 
 
+def checked_scale(exploration: float) -> Float[Tensor, ""]:
+    """A scale of sampling noise, which must be positive and finite."""
+    if not 0 < exploration < float("inf"):
+        raise HoneError(
+            f"exploration is {exploration}, but it must be positive and finite; ask for greedy chunks instead."
+        )
+    return torch.tensor(float(exploration))
+
+
 def loss_noise(like: Tensor, generator: torch.Generator | None) -> Tensor:
     """Standard-normal noise shaped as `like`, for a loss that draws some."""
     return torch.randn(like.shape, generator=required(generator), device=required(generator).device).to(like)
+
+
+def drawn_again(
+    features: Features, actions: Float[Tensor, "B H A"], draws: int
+) -> tuple[Features, Float[Tensor, "N H A"]]:
+    """Each row `draws` times, for losses that draw noise: their gradient is then less noisy, and the encoder's work is
+    done once (as in MAR, arXiv:2406.11838). `over_draws` takes their mean."""
+    if draws == 1:
+        return features, actions
+    rows = torch.arange(len(actions), device=actions.device).repeat(draws)
+    return features[rows], actions[rows]
+
+
+def over_draws(values: Float[Tensor, "N H"], draws: int) -> Float[Tensor, "B H"]:
+    """The mean of what was drawn again for each row."""
+    return values.unflatten(0, (draws, -1)).mean(0)
 
 
 def required(generator: torch.Generator | None) -> torch.Generator:
@@ -110,12 +159,15 @@ class Head(nn.Module, ABC):
     present value, so hold it still between drawing a sample and the last update that uses it.
     """
 
+    practice: ClassVar[tuple[float, float]]
+    """Exploration of the first and of the last update of practice, where a run does not say."""
+
     exploration_scale: Tensor
+    space: ChunkSpace
 
     def __init__(self, exploration: float) -> None:
         super().__init__()
-        self.register_buffer("exploration_scale", torch.tensor(0.0))
-        self.exploration = exploration
+        self.register_buffer("exploration_scale", checked_scale(exploration))
 
     @property
     def exploration(self) -> float:
@@ -123,14 +175,9 @@ class Head(nn.Module, ABC):
 
     @exploration.setter
     def exploration(self, value: float) -> None:
-        if not 0 < value < float("inf"):
-            raise HoneError(
-                f"exploration is {value}, but it must be positive and finite; ask for greedy chunks instead."
-            )
         # A new tensor, because a graph that is still to be differentiated may hold the old one.
-        self.exploration_scale = torch.full_like(self.exploration_scale, value)
+        self.exploration_scale = checked_scale(value).to(self.exploration_scale)
 
-    @abstractmethod
     def loss(
         self,
         features: Features,
@@ -142,16 +189,41 @@ class Head(nn.Module, ABC):
 
         `generator` is for heads whose loss is itself random (flow matching); the others ignore it.
         """
+        check_features(features)
+        self.space.check(actions, mask)
+        return self.losses(features, actions, mask, generator).mean()
 
-    @abstractmethod
     def sample(
         self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
     ) -> Candidates:
         """`k` candidates per row, one generator per row; `None` gives the greedy chunk, repeated."""
+        check_features(features)
+        candidates = self.draw(features, k, generators, hooks)
+        return hooks.after(candidates, features) if hooks.after else candidates
+
+    @abstractmethod
+    def losses(
+        self,
+        features: Features,
+        actions: Float[Tensor, "B H A"],
+        mask: Bool[Tensor, "B H"],
+        generator: torch.Generator | None,
+    ) -> Losses:
+        """What `loss` is the mean of: one value per step, or per token. Its input is checked."""
+
+    @abstractmethod
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
+    ) -> Candidates:
+        """What `sample` returns before the `after` hook sees it. Its input is checked."""
 
     @abstractmethod
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         """Log-likelihood of `candidate.sample` under the present weights."""
+
+    def evaluations(self, samples: Shaped[Tensor, "B K ..."]) -> Int64[Tensor, "B K"]:
+        """How often the decoder's network was evaluated for each sample, one after the other: once, if not said."""
+        return torch.ones(samples.shape[:2], dtype=torch.long, device=samples.device)
 
 
 @runtime_checkable
@@ -173,12 +245,6 @@ def row_noise(
     if batch == 0:
         return torch.zeros(0, *shape, device=device)
     return torch.stack([torch.randn(shape, generator=g, device=g.device) for g in generators]).to(device)
-
-
-def masked_mean(values: Float[Tensor, "B H A"], mask: Bool[Tensor, "B H"]) -> Float[Tensor, ""]:
-    """Mean over the real steps; zero (with a gradient of zero) where there are none."""
-    weights = mask.to(values.dtype)
-    return (values.mean(-1) * weights).sum() / weights.sum().clamp(min=1)
 
 
 def mlp(in_dim: int, hidden_sizes: Sequence[int], out_dim: int, *, output_scale: float) -> nn.Sequential:

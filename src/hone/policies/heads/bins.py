@@ -11,16 +11,7 @@ from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
-from hone.policies.heads.base import (
-    NO_HOOKS,
-    ChunkSpace,
-    Head,
-    SamplingHooks,
-    check_features,
-    check_sample,
-    masked_mean,
-    row_noise,
-)
+from hone.policies.heads.base import ChunkSpace, Head, Losses, SamplingHooks, check_sample, row_noise
 from hone.policies.heads.tokens import TokenWriter, draw_tokens, from_bins, to_bins, token_log_prob
 
 
@@ -52,6 +43,8 @@ class BinsHead(Head):
     token, at the temperature `exploration`. Greedy: the likeliest token at every place.
     """
 
+    practice = (1.0, 1.0)
+
     def __init__(self, config: BinsHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
         self.config = config
@@ -59,23 +52,20 @@ class BinsHead(Head):
         self.length = space.length * space.action_dim
         self.writer = TokenWriter(in_dim, config.bins, self.length, config.width)
 
-    def loss(
+    def losses(
         self,
         features: Features,
         actions: Float[Tensor, "B H A"],
         mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        self.space.check(actions, mask)
+        generator: torch.Generator | None,
+    ) -> Losses:
         tokens = to_bins(actions, self.space, self.config.bins)
         logits = self.writer.all(tokens.flatten(1), self.writer.condition(features))
-        return masked_mean(-token_log_prob(logits, tokens.flatten(1)).unflatten(1, self.space.shape), mask)
+        return Losses(-token_log_prob(logits, tokens.flatten(1)).unflatten(1, self.space.shape).mean(-1), mask)
 
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
     ) -> Candidates:
-        check_features(features)
         batch = len(features)
         noise = row_noise(generators, batch, (k, self.length), features.pooled.device)
         if hooks.before:
@@ -94,11 +84,14 @@ class BinsHead(Head):
             written.append(drawn)
         tokens = torch.stack(written, dim=1).unflatten(0, (batch, k))
         chunks = from_bins(tokens, self.space, self.config.bins).unflatten(-1, self.space.shape)
-        candidates = Candidates(chunks, tokens)
-        return hooks.after(candidates, features) if hooks.after else candidates
+        return Candidates(chunks, tokens)
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         check_sample(candidate, (self.length,))
         logits = self.writer.all(candidate.sample, self.writer.condition(features))
         terms = token_log_prob(logits / self.exploration_scale, candidate.sample)
         return LogProb(terms.sum(-1), terms, torch.ones_like(terms, dtype=torch.bool), "exact")
+
+    def evaluations(self, samples: Int64[Tensor, "B K L"]) -> Int64[Tensor, "B K"]:
+        """One per token."""
+        return samples.new_full(samples.shape[:2], self.length)

@@ -18,15 +18,7 @@ from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
-from hone.policies.heads.base import (
-    NO_HOOKS,
-    ChunkSpace,
-    Head,
-    SamplingHooks,
-    check_features,
-    check_sample,
-    row_noise,
-)
+from hone.policies.heads.base import ChunkSpace, Head, SamplingHooks, check_sample, row_noise
 from hone.policies.heads.field import Field
 
 SKIPPED, RUN, DRAWN, STOPPED = 0.0, 1.0, 2.0, 3.0
@@ -43,6 +35,9 @@ class ChainHead(Head):
     the steps, and always the same start, drawn when the head was built and saved with it. (The centre of the start
     distribution would lie on the ridge between two modes, and the chunk with it.)
 
+    Only what the space says is `explored` gets noise and counts. The rest (padding, actions that are never executed)
+    moves with the field and is taken as it was recorded.
+
     A `before` hook may return fewer slices of noise: the chain then makes only its last steps, from `noise[:, :, 0]` as
     it is. This is how a chunk is warm-started from another (`warm`).
     """
@@ -51,6 +46,7 @@ class ChainHead(Head):
     """Evaluations of the field in one step."""
 
     greedy_start: Tensor
+    explored: Tensor
 
     def __init__(self, exploration: float, field: Field, space: ChunkSpace, steps: int) -> None:
         super().__init__(exploration)
@@ -60,6 +56,7 @@ class ChainHead(Head):
         self.space = space
         self.steps = steps
         self.register_buffer("greedy_start", torch.randn(space.shape))
+        self.register_buffer("explored", space.explored, persistent=False)
 
     @abstractmethod
     def mean(
@@ -70,7 +67,7 @@ class ChainHead(Head):
         drawn: Bool[Tensor, " N"],
         given: Features,
     ) -> tuple[Float[Tensor, "N H A"], Bool[Tensor, " N"]]:
-        """Where step `step` goes from `x` without its noise, and whether `x` is settled, so that it goes nowhere.
+        """Where step `step` goes from `x` without its noise, and whether `x` is settled: the chain then ends (`end`).
 
         `previous` is the state before `x` (`x` itself at the start); `drawn` says whose step gets noise.
         """
@@ -89,6 +86,12 @@ class ChainHead(Head):
     ) -> Float[Tensor, "B K S2 H A"]:
         """Noise for a chain that starts from a chunk known beforehand, for a `before` hook; `trust` in (0, 1]."""
 
+    def end(
+        self, x: Float[Tensor, "N H A"], mean: Float[Tensor, "N H A"], step: Int64[Tensor, " N"]
+    ) -> Float[Tensor, "N H A"]:
+        """Where a chain ends that is settled at `x`, before a step that would have gone to `mean`: there."""
+        return x
+
     def last_steps(self, noise: Float[Tensor, "B K S H A"], trust: float) -> Float[Tensor, "B K S2 H A"]:
         """The noise of the last `1 - trust` of the steps, one at least, and of the state before them."""
         return noise[:, :, self.steps - max(1, round((1 - trust) * self.steps)) :].clone()
@@ -99,10 +102,9 @@ class ChainHead(Head):
         """Which steps, from `first` on, get noise: all of them, or none where there are no generators (greedy)."""
         return torch.full((rows, k, self.steps), generators is not None)
 
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
     ) -> Candidates:
-        check_features(features)
         batch, device = len(features), features.pooled.device
         noise = row_noise(generators, batch, (k, self.steps + 1, *self.space.shape), device)
         if generators is None:
@@ -123,8 +125,8 @@ class ChainHead(Head):
         for s in range(first, self.steps):
             step, noisy = torch.full_like(active, s), drawn[active, s]
             mean, settled = self.mean(x[active], previous[active], step, noisy, given[active])
-            kicks = (self.std(step) * noisy)[:, None, None] * noise[active, s - first + 1]
-            moved = torch.where(settled[:, None, None], x[active], mean + kicks)
+            kicks = (self.std(step) * noisy)[:, None, None] * self.explored * noise[active, s - first + 1]
+            moved = torch.where(settled[:, None, None], self.end(x[active], mean, step), mean + kicks)
             mark = torch.where(settled, STOPPED, torch.where(noisy, DRAWN, RUN))
             marks.append(torch.full((len(x),), SKIPPED, device=device).index_copy(0, active, mark))
             previous, x = x, x.index_copy(0, active, moved)
@@ -133,8 +135,7 @@ class ChainHead(Head):
             states.append(x)
             active = active[~settled]
         chain = torch.cat([torch.stack(states, 1).flatten(2), torch.stack(marks, 1)[..., None]], dim=-1)
-        candidates = Candidates(*(part.unflatten(0, (batch, k)) for part in (self.space.clamp(x), chain)))
-        return hooks.after(candidates, features) if hooks.after else candidates
+        return Candidates(*(part.unflatten(0, (batch, k)) for part in (self.space.clamp(x), chain)))
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         check_sample(candidate, (self.steps + 1, math.prod(self.space.shape) + 1))
@@ -146,9 +147,14 @@ class ChainHead(Head):
         mean, _ = self.mean(x, previous, step, torch.ones_like(step, dtype=torch.bool), given)
         std = self.std(step)[:, None, None]
         density = -0.5 * ((following - mean) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi)
-        terms = density.new_zeros(mask.shape).index_put((rows, step), density.sum((-2, -1)))
+        density = (density * self.explored).sum((-2, -1))
+        terms = density.new_zeros(mask.shape).index_put((rows, step), density)
         return LogProb(terms.sum(-1), terms, mask, "surrogate")
 
     def evaluations(self, samples: Float[Tensor, "*B S D"]) -> Int64[Tensor, "*B"]:
         """How often the field was evaluated for each sample."""
         return self.evaluations_per_step * (samples[..., -1] > SKIPPED).sum(-1)
+
+    def settled(self, samples: Float[Tensor, "*B S D"]) -> Bool[Tensor, "*B"]:
+        """Which sampled chains stopped by their residual; the others used all their steps."""
+        return (samples[..., -1] == STOPPED).any(-1)

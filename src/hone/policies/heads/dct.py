@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -19,17 +19,7 @@ from torch.nn import functional
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
-from hone.policies.heads.base import (
-    NO_HOOKS,
-    ChunkSpace,
-    Head,
-    SamplingHooks,
-    check_features,
-    check_sample,
-    masked_mean,
-    mlp,
-    row_noise,
-)
+from hone.policies.heads.base import ChunkSpace, Head, Losses, SamplingHooks, check_sample, mlp, row_noise
 
 
 def dct_matrix(length: int) -> Float[Tensor, "H H"]:
@@ -87,6 +77,10 @@ class DCTHeadConfig:
         if self.loss not in ("smooth_l1", "l1") or self.smooth_l1_beta <= 0:
             raise HoneError(f"loss {self.loss!r} with beta {self.smooth_l1_beta}: use 'smooth_l1' (beta > 0) or 'l1'.")
 
+    def for_actions(self, count: int) -> DCTHeadConfig:
+        """For actions of `count` numbers: a unit of 1 each, where as many units as that are not named."""
+        return self if len(self.dim_scales) == count else replace(self, dim_scales=(1.0,) * count)
+
     def build(self, in_dim: int, space: ChunkSpace) -> DCTHead:
         return DCTHead(self, in_dim, space)
 
@@ -101,6 +95,7 @@ class DCTHead(Head):
     whole chunk is scored, whether or not all of it was executed.
     """
 
+    practice = (0.035, 0.02)
     scale: Tensor
 
     def __init__(self, config: DCTHeadConfig, in_dim: int, space: ChunkSpace) -> None:
@@ -125,26 +120,30 @@ class DCTHead(Head):
         """Mean of every cosine coefficient, in action units."""
         return self.scale * self.trunk(features.pooled).unflatten(-1, self.scale.shape)
 
-    def loss(
+    def errors(
+        self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
+    ) -> Float[Tensor, "B H A"]:
+        """How far the mean chunk is off."""
+        return decode_chunk(self.mean_coefficients(features), self.space.length) - actions
+
+    def losses(
         self,
         features: Features,
         actions: Float[Tensor, "B H A"],
         mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        self.space.check(actions, mask)
-        predicted = decode_chunk(self.mean_coefficients(features), self.space.length)
+        generator: torch.Generator | None,
+    ) -> Losses:
+        errors = self.errors(features, actions, generator)
         if self.config.loss == "l1":
-            errors = (predicted - actions).abs()
+            values = errors.abs()
         else:
-            errors = functional.smooth_l1_loss(predicted, actions, beta=self.config.smooth_l1_beta, reduction="none")
-        return masked_mean(errors, mask)
+            none, beta = torch.zeros_like(errors), self.config.smooth_l1_beta
+            values = functional.smooth_l1_loss(errors, none, beta=beta, reduction="none")
+        return Losses(values.mean(-1), mask)
 
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
     ) -> Candidates:
-        check_features(features)
         mean = self.mean_coefficients(features)
         modes, dims = self.config.noise_modes, mean.shape[-1]
         noise = row_noise(generators, len(features), (k, modes, dims), mean.device)
@@ -155,8 +154,7 @@ class DCTHead(Head):
             low = hooks.during(low, 1.0)
         high = mean[:, None, modes:].expand(-1, k, -1, -1)
         chunks = decode_chunk(torch.cat([low, high], dim=2), self.space.length)
-        candidates = Candidates(self.space.clamp(chunks), low)
-        return hooks.after(candidates, features) if hooks.after else candidates
+        return Candidates(self.space.clamp(chunks), low)
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         modes = self.config.noise_modes

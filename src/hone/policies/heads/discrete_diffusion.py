@@ -13,16 +13,7 @@ from torch import Tensor, nn
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
-from hone.policies.heads.base import (
-    NO_HOOKS,
-    ChunkSpace,
-    Head,
-    SamplingHooks,
-    check_features,
-    check_sample,
-    required,
-    row_noise,
-)
+from hone.policies.heads.base import ChunkSpace, Head, Losses, SamplingHooks, check_sample, required, row_noise
 from hone.policies.heads.tokens import draw_tokens, from_bins, to_bins, token_log_prob
 
 HIDDEN = -1
@@ -81,6 +72,8 @@ class DiscreteDiffusionHead(Head):
     give one.
     """
 
+    practice = (1.0, 1.0)
+
     def __init__(self, config: DiscreteDiffusionHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
         self.config = config
@@ -107,27 +100,24 @@ class DiscreteDiffusionHead(Head):
         tokens = self.token(torch.where(visible == HIDDEN, self.config.bins, visible))
         return self.out(self.transformer(tokens + self.position + given[:, None]))
 
-    def loss(
+    def losses(
         self,
         features: Features,
         actions: Float[Tensor, "B H A"],
         mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        self.space.check(actions, mask)
+        generator: torch.Generator | None,
+    ) -> Losses:
         tokens, generator = to_bins(actions, self.space, self.config.bins).flatten(1), required(generator)
         share = (0.5 * math.pi * torch.rand(len(tokens), 1, generator=generator, device=generator.device)).cos()
         hidden = torch.rand(tokens.shape, generator=generator, device=generator.device) < share
         hidden = hidden.to(tokens.device)
         logits = self.logits(tokens.masked_fill(hidden, HIDDEN), self.features(features.pooled))
         counted = hidden & mask[..., None].expand(-1, *self.space.shape).flatten(1)
-        return -(token_log_prob(logits, tokens) * counted).sum() / counted.sum().clamp(min=1)
+        return Losses(-token_log_prob(logits, tokens), counted)
 
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
     ) -> Candidates:
-        check_features(features)
         batch = len(features)
         # Per round and token, one number to draw it and one to order it.
         noise = row_noise(generators, batch, (k, self.rounds, 2, self.length), features.pooled.device)
@@ -154,8 +144,7 @@ class DiscreteDiffusionHead(Head):
             history.append(torch.stack([visible, drawn.masked_fill(~chosen, HIDDEN)], dim=1))
         chunks = from_bins(tokens, self.space, self.config.bins).unflatten(-1, self.space.shape)
         sample = torch.stack(history, dim=1)
-        candidates = Candidates(chunks.unflatten(0, (batch, k)), sample.unflatten(0, (batch, k)))
-        return hooks.after(candidates, features) if hooks.after else candidates
+        return Candidates(chunks.unflatten(0, (batch, k)), sample.unflatten(0, (batch, k)))
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         check_sample(candidate, (self.rounds, 2, self.length))
@@ -166,6 +155,10 @@ class DiscreteDiffusionHead(Head):
         terms = token_log_prob(logits / self.exploration_scale, drawn.clamp(min=0)).flatten(1) * mask
         exact = self.config.order == "random" and self.config.remask == 0
         return LogProb(terms.sum(-1), terms, mask, "exact" if exact else "surrogate")
+
+    def evaluations(self, samples: Int64[Tensor, "B K R two L"]) -> Int64[Tensor, "B K"]:
+        """One per round."""
+        return samples.new_full(samples.shape[:2], self.rounds)
 
     def _hidden_after(self, r: int) -> int:
         """How many tokens stay hidden after round `r`: a cosine, at least one fewer each round, none after the last."""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads.base import ChunkSpace, check_features, loss_noise, masked_mean, required
-from hone.policies.heads.chain import STOPPED, ChainHead
+from hone.policies.heads.base import ChunkSpace, Losses, drawn_again, loss_noise, over_draws, required
+from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import MLPField
 
 
@@ -30,13 +30,15 @@ class EqMHeadConfig:
     """Plain descent, or with a look ahead along the last step."""
     step_size: float = 0.05
     """eta. Near a chunk the field is `lambda / (1 - a)` times the distance: stable below `2 (1 - a) / lambda`, and
-    `(1 - a) / lambda` (0.05 by default) arrives in one step."""
+    `(1 - a) / lambda` (0.05 by default) arrives in one step. Fewer than 5 steps arrive with `1 / (lambda steps)`."""
     momentum: float = 0.3
     """mu, the share of the last step that `nesterov` looks ahead."""
     steps: int = 20
     """Most steps of a descent."""
     residual: float = 0.1
     """A row stops where the root mean square of its gradient is below this; 0: never, every descent takes all steps."""
+    draws: int = 1
+    """Noises drawn for each demonstrated chunk of a batch."""
     exploration: float = 0.1
     """Initial noise scale: standard deviation, in action units, of what every step of a sampled descent adds."""
 
@@ -48,11 +50,15 @@ class EqMHeadConfig:
                 f"gradient_scale {self.gradient_scale} must be positive, decay_start {self.decay_start} in [0, 1), "
                 f"residual {self.residual} and momentum {self.momentum} not negative."
             )
+        if self.draws < 1:
+            raise HoneError(f"draws is {self.draws}; use at least 1.")
         limit = 2 * (1 - self.decay_start) / self.gradient_scale
-        if not 0 < self.step_size < limit:
+        whole_way = 1 / (self.gradient_scale * max(self.steps, 1))
+        if not (0 < self.step_size < limit or 0 < self.step_size <= whole_way):
             raise HoneError(
                 f"step_size is {self.step_size}, but descent settles only for 0 < step_size < {limit:.3g} "
-                "(2 (1 - decay_start) / gradient_scale)."
+                f"(2 (1 - decay_start) / gradient_scale); {self.steps} steps that do not settle may have up to "
+                f"{whole_way:.3g} (1 / (gradient_scale steps)), which is the whole way."
             )
 
     def build(self, in_dim: int, space: ChunkSpace) -> EqMHead:
@@ -73,26 +79,33 @@ class EqMHead(ChainHead):
     smaller threshold does not stop a sampled descent.
     """
 
+    practice = (0.05, 0.03)
+
     def __init__(self, config: EqMHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         field = MLPField(in_dim, space, config.hidden_sizes, timed=False)
         super().__init__(config.exploration, field, space, config.steps)
         self.config = config
 
-    def loss(
-        self,
-        features: Features,
-        actions: Float[Tensor, "B H A"],
-        mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        self.space.check(actions, mask)
+    def errors(
+        self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
+    ) -> Float[Tensor, "B H A"]:
+        """How far the gradient is off, at a noise and a share of it drawn for each row."""
         noise = loss_noise(actions, generator)
         generator = required(generator)
         gamma = torch.rand(len(actions), 1, 1, generator=generator, device=generator.device).to(actions)
         gradient = self.field(gamma * actions + (1 - gamma) * noise, None, self.field.condition(features))
         decay = truncated_decay(gamma, self.config.gradient_scale, self.config.decay_start)
-        return masked_mean((gradient - (noise - actions) * decay) ** 2, mask)
+        return gradient - (noise - actions) * decay
+
+    def losses(
+        self,
+        features: Features,
+        actions: Float[Tensor, "B H A"],
+        mask: Bool[Tensor, "B H"],
+        generator: torch.Generator | None,
+    ) -> Losses:
+        errors = self.errors(*drawn_again(features, actions, self.config.draws), generator)
+        return Losses(over_draws((errors**2).mean(-1), self.config.draws), mask)
 
     def mean(
         self,
@@ -117,10 +130,6 @@ class EqMHead(ChainHead):
 
     def std(self, step: Int64[Tensor, " N"]) -> Float[Tensor, " N"]:
         return self.exploration_scale.expand(len(step))
-
-    def settled(self, samples: Float[Tensor, "*B S D"]) -> Bool[Tensor, "*B"]:
-        """Which sampled descents stopped by their residual; the others used all their steps."""
-        return (samples[..., -1] == STOPPED).any(-1)
 
 
 def truncated_decay(gamma: Float[Tensor, "*B"], gradient_scale: float, decay_start: float) -> Float[Tensor, "*B"]:

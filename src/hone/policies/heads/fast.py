@@ -10,19 +10,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
 from hone.policies.heads import byte_pairs
-from hone.policies.heads.base import (
-    NO_HOOKS,
-    ChunkSpace,
-    Head,
-    SamplingHooks,
-    check_features,
-    check_sample,
-    row_noise,
-)
+from hone.policies.heads.base import ChunkSpace, Head, Losses, SamplingHooks, check_sample, row_noise
 from hone.policies.heads.byte_pairs import PAD
 from hone.policies.heads.dct import dct_matrix
 from hone.policies.heads.tokens import TokenWriter, draw_tokens, masked_logits, token_log_prob
@@ -63,6 +56,7 @@ class FastHead(Head):
     The merges are learned by `fit` and kept with the weights; before that there are none.
     """
 
+    practice = (1.0, 1.0)
     merges: Tensor
 
     def __init__(self, config: FastHeadConfig, in_dim: int, space: ChunkSpace) -> None:
@@ -111,27 +105,24 @@ class FastHead(Head):
         spelled = [[symbol for token in row if token != PAD for symbol in table[token]] for row in tokens.tolist()]
         return self.from_symbols(torch.tensor(spelled, device=tokens.device).reshape(-1, self.symbols))
 
-    def loss(
+    def losses(
         self,
         features: Features,
         actions: Float[Tensor, "B H A"],
         mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        """Cross-entropy, the mean over the tokens of the rows that have a real step.
+        generator: torch.Generator | None,
+    ) -> Losses:
+        """Cross-entropy of the tokens of the rows that have a real step.
 
-        A token speaks of the whole chunk, so an episode's end cannot be masked out: its last real action is held.
+        A token speaks of the whole chunk, so what lies outside an episode cannot be masked out: its real actions at
+        both ends are held.
         """
-        check_features(features)
-        self.space.check(actions, mask)
         terms, written = self._terms(features, self.encode(held(actions, mask)), temperature=1.0)
-        written = written & mask.any(-1, keepdim=True)
-        return -(terms * written).sum() / written.sum().clamp(min=1)
+        return Losses(-terms, written & mask.any(-1, keepdim=True))
 
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
     ) -> Candidates:
-        check_features(features)
         batch, device = len(features), features.pooled.device
         noise = row_noise(generators, batch, (k, self.symbols), device)
         if hooks.before:
@@ -141,6 +132,8 @@ class FastHead(Head):
         logits, state = self.writer.first(given)
         written: list[Int64[Tensor, " N"]] = []
         for index in range(self.symbols):
+            if not (left > 0).any():
+                break
             if index > 0:
                 logits, state = self.writer.next(written[-1].clamp(min=0), index, given, state)
             # A row that is full writes no more; what is drawn for it is thrown away.
@@ -151,15 +144,18 @@ class FastHead(Head):
                 drawn = hooks.during(drawn.unflatten(0, (batch, k)), (index + 1) / self.symbols).flatten()
             left = left - torch.where(drawn == PAD, 0, lengths[drawn])
             written.append(drawn)
-        tokens = torch.stack(written, dim=1)
+        tokens = functional.pad(torch.stack(written, dim=1), (0, self.symbols - len(written)), value=PAD)
         chunks = self.space.clamp(self.decode(tokens))
-        candidates = Candidates(chunks.unflatten(0, (batch, k)), tokens.unflatten(0, (batch, k)))
-        return hooks.after(candidates, features) if hooks.after else candidates
+        return Candidates(chunks.unflatten(0, (batch, k)), tokens.unflatten(0, (batch, k)))
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         check_sample(candidate, (self.symbols,))
         terms, written = self._terms(features, candidate.sample, temperature=self.exploration_scale)
         return LogProb(terms.sum(-1), terms, written, "exact")
+
+    def evaluations(self, samples: Int64[Tensor, "B K L"]) -> Int64[Tensor, "B K"]:
+        """One per token written."""
+        return (samples != PAD).sum(-1)
 
     def _terms(
         self, features: Features, tokens: Int64[Tensor, "B L"], temperature: Tensor | float
@@ -184,7 +180,9 @@ class FastHead(Head):
 
 
 def held(actions: Float[Tensor, "B H A"], mask: Bool[Tensor, "B H"]) -> Float[Tensor, "B H A"]:
-    """Chunks in which the last real action (marked by `mask`) is repeated to the end."""
-    last = (mask.sum(-1) - 1).clamp(min=0)
-    index = torch.minimum(torch.arange(actions.shape[1], device=actions.device), last[:, None])
+    """Chunks in which the real actions (marked by `mask`, without gaps) are held: the last one to the end, the first
+    one from the beginning."""
+    first = mask.int().argmax(-1)
+    last = (first + mask.sum(-1) - 1).clamp(min=0)
+    index = torch.arange(actions.shape[1], device=actions.device).clamp(first[:, None], last[:, None])
     return actions.gather(1, index[..., None].expand_as(actions))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads.base import ChunkSpace, check_features, loss_noise, masked_mean, required
+from hone.policies.heads.base import ChunkSpace, Losses, drawn_again, loss_noise, over_draws, required
 from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import Field, MLPField
 
@@ -27,6 +27,11 @@ class FlowHeadConfig:
     """Widths of the velocity network's hidden layers."""
     steps: int = 10
     """Euler steps from noise to chunk."""
+    residual: float = 0.0
+    """A row stops where the chunk it is heading for would move by less than this (root mean square, action units) over
+    all steps that are left, if it went on as in the last; 0: never, every chunk takes all steps."""
+    draws: int = 1
+    """Noises drawn for each demonstrated chunk of a batch."""
     chain: Chain = "flow_noise"
     """Where exploration noise enters: `flow_noise` in every step; `single_step` in one, drawn anew for each chunk."""
     exploration: float = 0.1
@@ -35,10 +40,22 @@ class FlowHeadConfig:
     def __post_init__(self) -> None:
         if self.chain not in ("flow_noise", "single_step"):
             raise HoneError(f"chain is {self.chain!r}; use 'flow_noise' or 'single_step'.")
+        if self.draws < 1:
+            raise HoneError(f"draws is {self.draws}; use at least 1.")
+        if self.residual < 0:
+            raise HoneError(f"residual is {self.residual}; it must not be negative.")
 
     def build(self, in_dim: int, space: ChunkSpace) -> FlowHead:
         field = MLPField(in_dim, space, self.hidden_sizes, timed=True)
-        return FlowHead(field, space, steps=self.steps, chain=self.chain, exploration=self.exploration)
+        return FlowHead(
+            field,
+            space,
+            steps=self.steps,
+            chain=self.chain,
+            exploration=self.exploration,
+            residual=self.residual,
+            draws=self.draws,
+        )
 
 
 class FlowHead(ChainHead):
@@ -56,26 +73,50 @@ class FlowHead(ChainHead):
       uniformly drawn, follows the SDE that has the same marginals as the flow, `x + (v - sigma^2 (x - t v)) dt +
       sigma sqrt(2 (1 - t) dt) w`; the others are plain Euler steps. Here the squared diffusion is `2 sigma^2 (1 -
       t)`: unlike Flow-GRPO's it is finite at the noise.
+
+    A velocity never vanishes, but on a straight path the chunk it is heading for, `x + (1 - t) v`, stands still. With
+    `residual` > 0 a row stops, and ends there, where what that moved by since the last step, times the steps that are
+    left, is less (root mean square). (Ours, to give flow the stop of equilibrium matching; noise in the steps keeps it
+    from triggering.)
     """
 
-    def __init__(self, field: Field, space: ChunkSpace, *, steps: int, chain: Chain, exploration: float) -> None:
+    practice = (0.1, 0.06)
+
+    def __init__(
+        self,
+        field: Field,
+        space: ChunkSpace,
+        *,
+        steps: int,
+        chain: Chain,
+        exploration: float,
+        residual: float = 0.0,
+        draws: int = 1,
+    ) -> None:
         super().__init__(exploration, field, space, steps)
         self.chain: Chain = chain
+        self.residual = residual
+        self.draws = draws
 
-    def loss(
-        self,
-        features: Features,
-        actions: Float[Tensor, "B H A"],
-        mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        self.space.check(actions, mask)
+    def errors(
+        self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
+    ) -> Float[Tensor, "B H A"]:
+        """How far the velocity is off, at a noise and a time drawn for each row."""
         noise = loss_noise(actions, generator)
         time = beta_times(len(actions), required(generator)).to(actions)
         t = time[:, None, None]
         velocity = self.field((1 - t) * noise + t * actions, time, self.field.condition(features))
-        return masked_mean((velocity - (actions - noise)) ** 2, mask)
+        return velocity - (actions - noise)
+
+    def losses(
+        self,
+        features: Features,
+        actions: Float[Tensor, "B H A"],
+        mask: Bool[Tensor, "B H"],
+        generator: torch.Generator | None,
+    ) -> Losses:
+        errors = self.errors(*drawn_again(features, actions, self.draws), generator)
+        return Losses(over_draws((errors**2).mean(-1), self.draws), mask)
 
     def mean(
         self,
@@ -87,11 +128,21 @@ class FlowHead(ChainHead):
     ) -> tuple[Float[Tensor, "N H A"], Bool[Tensor, " N"]]:
         time = step / self.steps
         velocity = self.field(x, time, given)
+        # Heading for x + (1 - t) v, with v before = (x - previous) S at the last step; as many steps again are left.
+        left = (self.steps - step)[:, None, None]
+        change = left * (left / self.steps) * (velocity - (x - previous) * self.steps)
+        settled = change.square().mean((-2, -1)).sqrt() < self.residual
         if self.chain == "single_step":
             noise = x - time[:, None, None] * velocity
             drift = velocity - self.exploration_scale**2 * noise
-            velocity = torch.where(drawn[:, None, None], drift, velocity)
-        return x + velocity / self.steps, torch.zeros_like(drawn)
+            velocity = torch.where(drawn[:, None, None] & self.explored, drift, velocity)
+        return x + velocity / self.steps, settled
+
+    def end(
+        self, x: Float[Tensor, "N H A"], mean: Float[Tensor, "N H A"], step: Int64[Tensor, " N"]
+    ) -> Float[Tensor, "N H A"]:
+        """The chunk it is heading for: all steps that are left, at once."""
+        return x + (self.steps - step)[:, None, None] * (mean - x)
 
     def warm(
         self, noise: Float[Tensor, "B K S H A"], chunk: Float[Tensor, "B one H A"], trust: float

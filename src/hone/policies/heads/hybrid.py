@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
-from hone.policies.heads.base import NO_HOOKS, ChunkSpace, Head, SamplingHooks, check_features, check_sample, mlp
+from hone.policies.heads.base import NO_HOOKS, ChunkSpace, Head, Losses, SamplingHooks, check_sample, mlp
 from hone.policies.heads.bins import BinsHeadConfig
 from hone.policies.heads.score import ScoreHeadConfig
 from hone.policies.heads.tokens import from_bins
@@ -34,6 +34,8 @@ class HybridHeadConfig:
     """Widths of the denoiser's hidden layers."""
     steps: int = 6
     """Denoising steps."""
+    draws: int = 1
+    """Noises that the denoiser draws for each demonstrated chunk of a batch."""
     threshold: float = 0.96
     """Where the mean probability of the drawn tokens is above this, the chunk is the mean of both; else the
     denoiser's."""
@@ -57,55 +59,58 @@ class HybridHead(Head):
     Departures: the trunk is an MLP; the denoiser does not attend to the tokens.
     """
 
+    practice = (0.05, 0.03)
+
     def __init__(self, config: HybridHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
         self.config = config
         self.space = space
         self.trunk = mlp(in_dim, config.trunk_sizes, config.trunk_dim, output_scale=1.0)
         self.writer = BinsHeadConfig(config.bins, config.width).build(config.trunk_dim, space)
-        score = ScoreHeadConfig(config.hidden_sizes, config.steps, dropout=0.0)
+        score = ScoreHeadConfig(
+            config.hidden_sizes, config.steps, dropout=0.0, exploration=config.exploration, draws=config.draws
+        )
         self.denoiser = score.build(config.trunk_dim, space)
 
+    @Head.exploration.setter
+    def exploration(self, value: float) -> None:
+        Head.exploration.__set__(self, value)
+        self.denoiser.exploration = value
+
     def shared(self, features: Features) -> Features:
-        """What both see; also tells the denoiser the present exploration."""
-        self.denoiser.exploration = self.exploration
+        """What both see."""
         return replace(features, pooled=self.trunk(features.pooled))
 
-    def loss(
+    def losses(
         self,
         features: Features,
         actions: Float[Tensor, "B H A"],
         mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
+        generator: torch.Generator | None,
+    ) -> Losses:
         shared = self.shared(features)
-        return self.writer.loss(shared, actions, mask) + self.denoiser.loss(shared, actions, mask, generator)
+        tokens = self.writer.losses(shared, actions, mask, generator)
+        return Losses(tokens.values + self.denoiser.losses(shared, actions, mask, generator).values, mask)
 
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
     ) -> Candidates:
-        """`before` and `during` reach the denoiser, `after` the ensemble."""
-        check_features(features)
+        """`before` and `during` reach the denoiser."""
         shared = self.shared(features)
-        written = self.writer.sample(shared, k, generators)
-        denoised = self.denoiser.sample(shared, k, generators, replace(hooks, after=None))
+        written = self.writer.draw(shared, k, generators, NO_HOOKS)
+        denoised = self.denoiser.draw(shared, k, generators, hooks)
         rows = shared[torch.arange(len(features)).repeat_interleave(k)]
         tokens = Candidate(written.chunks.flatten(0, 1), written.samples.flatten(0, 1))
         confidence = self.writer.log_prob(rows, tokens).terms.exp().mean(-1).unflatten(0, (len(features), k))
         sure = (confidence > self.config.threshold)[..., None, None]
         chunks = torch.where(sure, (written.chunks + denoised.chunks) / 2, denoised.chunks)
         sample = torch.cat([written.samples.to(chunks), denoised.samples.flatten(2)], dim=-1)
-        candidates = Candidates(chunks, sample)
-        return hooks.after(candidates, features) if hooks.after else candidates
+        return Candidates(chunks, sample)
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
-        length = math.prod(self.space.shape)
-        chain = (self.config.steps + 1, length + 1)
-        check_sample(candidate, (length + math.prod(chain),))
+        check_sample(candidate, (self.writer.length + math.prod(self.chain),))
         shared = self.shared(features)
-        tokens = candidate.sample[:, :length].long()
-        path = candidate.sample[:, length:].unflatten(-1, chain)
+        tokens, path = self.split(candidate.sample)
         chunk = from_bins(tokens, self.space, self.config.bins).unflatten(-1, self.space.shape)
         parts = (
             self.writer.log_prob(shared, Candidate(chunk, tokens)),
@@ -117,3 +122,18 @@ class HybridHead(Head):
             torch.cat([part.mask for part in parts], dim=1),
             "surrogate",
         )
+
+    @property
+    def chain(self) -> tuple[int, int]:
+        """Shape of the denoiser's sample."""
+        return self.config.steps + 1, self.writer.length + 1
+
+    def split(self, samples: Float[Tensor, "*B D"]) -> tuple[Int64[Tensor, "*B L"], Float[Tensor, "*B S E"]]:
+        """The tokens and the chain that a sample is made of."""
+        length = self.writer.length
+        return samples[..., :length].long(), samples[..., length:].unflatten(-1, self.chain)
+
+    def evaluations(self, samples: Float[Tensor, "B K D"]) -> Int64[Tensor, "B K"]:
+        """Of both: one for each token, and the denoiser's."""
+        tokens, chains = self.split(samples)
+        return self.writer.evaluations(tokens) + self.denoiser.evaluations(chains)

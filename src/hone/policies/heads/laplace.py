@@ -13,17 +13,7 @@ from torch.nn import functional
 
 from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
-from hone.policies.heads.base import (
-    NO_HOOKS,
-    ChunkSpace,
-    Head,
-    SamplingHooks,
-    check_features,
-    check_sample,
-    masked_mean,
-    mlp,
-    row_noise,
-)
+from hone.policies.heads.base import ChunkSpace, Head, Losses, SamplingHooks, check_sample, mlp, row_noise
 
 
 @dataclass(frozen=True)
@@ -60,6 +50,8 @@ class LaplaceHead(Head):
     per action.
     """
 
+    practice = (1.0, 0.5)
+
     def __init__(self, config: LaplaceHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         super().__init__(config.exploration)
         self.config = config
@@ -78,23 +70,26 @@ class LaplaceHead(Head):
         raw = self.raw_scale(pooled).unflatten(-1, self.space.shape)
         return self.config.min_scale + functional.softplus(raw + self._offset)
 
-    def loss(
+    def errors(
+        self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
+    ) -> Float[Tensor, "B H A"]:
+        """How far the medians are off; learning minimises their absolute values."""
+        return self.medians(features) - actions
+
+    def losses(
         self,
         features: Features,
         actions: Float[Tensor, "B H A"],
         mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        self.space.check(actions, mask)
-        errors = (self.medians(features) - actions).abs()
+        generator: torch.Generator | None,
+    ) -> Losses:
+        errors = self.errors(features, actions, generator).abs()
         scale = self.scales(features.pooled.detach())
-        return masked_mean(errors, mask) + masked_mean(errors.detach() / scale + (2 * scale).log(), mask)
+        return Losses((errors + errors.detach() / scale + (2 * scale).log()).mean(-1), mask)
 
-    def sample(
-        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks = NO_HOOKS
+    def draw(
+        self, features: Features, k: int, generators: Sequence[torch.Generator] | None, hooks: SamplingHooks
     ) -> Candidates:
-        check_features(features)
         median, scale = self.medians(features)[:, None], self.scales(features.pooled)[:, None]
         noise = row_noise(generators, len(features), (k, *self.space.shape), median.device)
         if hooks.before:
@@ -102,8 +97,7 @@ class LaplaceHead(Head):
         chunks = median + self.exploration_scale * scale * laplace_noise(noise)
         if hooks.during:
             chunks = hooks.during(chunks, 1.0)
-        candidates = Candidates(self.space.clamp(chunks), chunks)
-        return hooks.after(candidates, features) if hooks.after else candidates
+        return Candidates(self.space.clamp(chunks), chunks)
 
     def log_prob(self, features: Features, candidate: Candidate) -> LogProb:
         check_sample(candidate, self.space.shape)

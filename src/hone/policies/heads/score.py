@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from hone.errors import HoneError
 from hone.policies.base import Features
-from hone.policies.heads.base import ChunkSpace, check_features, loss_noise, masked_mean, required
+from hone.policies.heads.base import ChunkSpace, Losses, drawn_again, loss_noise, over_draws, required
 from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import MLPField
 
@@ -34,6 +34,8 @@ class ScoreHeadConfig:
     """Share of the cloned rows whose features are replaced by a learned blank: what guidance is measured against."""
     guidance: float = 1.0
     """w in `D_blank + w (D - D_blank)`. 1: none, and one evaluation per step; otherwise two."""
+    draws: int = 1
+    """Noises drawn for each demonstrated chunk of a batch."""
     exploration: float = 0.1
     """Initial noise scale: standard deviation, in action units, of what every step of a sampled chain adds."""
 
@@ -43,6 +45,8 @@ class ScoreHeadConfig:
                 f"sigma_min {self.sigma_min} must be positive and below sigma_max {self.sigma_max}, and sigma_data "
                 f"{self.sigma_data} positive."
             )
+        if self.draws < 1:
+            raise HoneError(f"draws is {self.draws}; use at least 1.")
         if not 0 <= self.dropout < 1 or (self.guidance != 1 and self.dropout == 0):
             raise HoneError(
                 f"dropout is {self.dropout} with guidance {self.guidance}: it must be in [0, 1), and guidance other "
@@ -66,6 +70,8 @@ class ScoreHead(ChainHead):
     Departures: noise in the steps, for a likelihood; the blank replaces all features, not only the goal.
     """
 
+    practice = (0.05, 0.03)
+
     def __init__(self, config: ScoreHeadConfig, in_dim: int, space: ChunkSpace) -> None:
         field = MLPField(in_dim, space, config.hidden_sizes, timed=True)
         super().__init__(config.exploration, field, space, config.steps)
@@ -86,15 +92,28 @@ class ScoreHead(ChainHead):
         output = self.field(x / variance.sqrt(), time, given)
         return data**2 / variance * x + sigma[:, None, None] * data / variance.sqrt() * output
 
-    def loss(
+    def errors(
+        self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
+    ) -> Float[Tensor, "B H A"]:
+        """How far the denoised chunk is off, at a noise and a level of it drawn for each row, in units of `c_out`."""
+        errors, weight = self._denoising_errors(features, actions, generator)
+        return weight.sqrt() * errors
+
+    def losses(
         self,
         features: Features,
         actions: Float[Tensor, "B H A"],
         mask: Bool[Tensor, "B H"],
-        generator: torch.Generator | None = None,
-    ) -> Float[Tensor, ""]:
-        check_features(features)
-        self.space.check(actions, mask)
+        generator: torch.Generator | None,
+    ) -> Losses:
+        draws = self.config.draws
+        errors, weight = self._denoising_errors(*drawn_again(features, actions, draws), generator)
+        return Losses(over_draws((weight * errors**2).mean(-1), draws), mask)
+
+    def _denoising_errors(
+        self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
+    ) -> tuple[Float[Tensor, "B H A"], Float[Tensor, "B one one"]]:
+        """`D(a + sigma eps) - a`, and the `1 / c_out^2` that weighs its square."""
         noise = loss_noise(actions, generator)
         sigma = (1.2 * loss_noise(actions[:, 0, 0], generator) - 1.2).exp()
         sigma = sigma.clamp(self.config.sigma_min, self.config.sigma_max)
@@ -103,7 +122,7 @@ class ScoreHead(ChainHead):
             features = replace(features, pooled=torch.where(share < self.config.dropout, self.blank, features.pooled))
         denoised = self.denoised(actions + sigma[:, None, None] * noise, sigma, self.field.condition(features))
         weight = (sigma**2 + self.config.sigma_data**2) / (sigma * self.config.sigma_data) ** 2
-        return masked_mean(weight[:, None, None] * (denoised - actions) ** 2, mask)
+        return denoised - actions, weight[:, None, None]
 
     def start(self, noise: Float[Tensor, "*N H A"]) -> Float[Tensor, "*N H A"]:
         return self.config.sigma_max * noise

@@ -1,0 +1,278 @@
+"""Search before acting: success against simulator steps, from one half-trained policy, on paired initial states.
+
+    python benchmarks/search.py     # the named matrix: docs/algorithms/search.md
+
+Per suite and seed: a state-token policy is cloned from a few demonstrations, rolled out on sampled placements, and a
+value and a library of chunks are fitted to that. Then every arm acts on the official initial states with at most as
+many simulated control steps an episode as the others. One row per suite, seed, arm and budget in results/search.jsonl;
+policies and values are kept in runs/, and it resumes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from hone.envs.libero.environment import LiberoConfig
+from hone.envs.libero.suites import task as find_task
+from hone.envs.libero.suites import tasks as suite_tasks
+from hone.evaluation.progress import SILENT
+from hone.evaluation.results import EvaluationResult
+from hone.evaluation.run_folder import read_json, read_rows, write_json
+from hone.evaluation.runner import Setup, evaluate, protocol_card
+from hone.evaluation.stats import paired_bootstrap, verdict
+from hone.planning.candidates import CandidateConfig
+from hone.planning.macros import MacroLibrary
+from hone.planning.mcts import MctsConfig
+from hone.planning.planners import ModelError, label, settings
+from hone.planning.preparation import LIBRARY, VALUES, PreparationConfig, fit, practice_requests
+from hone.planning.teaching import TeachingConfig, taught, teach
+from hone.planning.tree_search import SearchConfig, SearchPlanning
+from hone.planning.value import ShuffledValue, ValueConfig, ValueHead
+from hone.policies import load_policy
+from hone.policies.learned import LearnedPolicy
+from hone.policies.small import SmallPolicyConfig
+from hone.primitives.expert import Manner
+from hone.seeding import torch_generator
+from hone.training.behavior_cloning import BehaviorCloningConfig
+from hone.training.starting_policy import cloned_policy
+from hone.training.workers import RolloutPool
+from hone.types import Task
+from rows import RESULTS, append_row, finished
+
+log = logging.getLogger(__name__)
+
+NAME = "search"
+
+
+@dataclass(frozen=True)
+class Suite:
+    """How the half-trained policy of a suite is made."""
+
+    demos: int
+    steps: int
+
+
+SUITES = {"libero_object": Suite(1, 25), "libero_10": Suite(3, 700)}
+ARMS = ("policy", "best-of-n", "vlaps", "v-vlaps", "v-vlaps-0.2", "v-vlaps-0", "shuffled-value", "oracle-value")
+"""`v-vlaps` has lambda 0.5, as does its control with shuffled values; numbers are other lambdas, 0 without rollouts."""
+WRONG = ModelError(friction=0.6, mass=1.5)
+WRONG_ARMS = ("vlaps-wrong-model", "v-vlaps-wrong-model")
+TAUGHT_ARMS = ("taught-visits", "taught-executed")
+"""The policy alone, after what VLAPS found in practice was distilled into it: by visits, or what was executed."""
+
+
+@dataclass(frozen=True)
+class Config:
+    suites: tuple[str, ...] = ("libero_object", "libero_10")
+    seeds: tuple[int, ...] = (110, 111, 112)
+    """Named beforehand; 200 and above are for tuning."""
+    arms: tuple[str, ...] = (*ARMS, *WRONG_ARMS, *TAUGHT_ARMS)
+    budgets: tuple[int, ...] = (500, 2500)
+    """Simulated control steps an episode."""
+    placements: int = 10
+    """Per task."""
+    tasks: tuple[int, ...] = ()
+    """All of the suite if none is given."""
+    sampled: bool = False
+    """Sampled placements of the validation range in place of the official initial states: for tuning."""
+    practice: int = 8
+    """Sampled placements per task that the taught arms practise on."""
+    slots: int = 8
+    preparation: PreparationConfig = field(default_factory=PreparationConfig)
+    value: ValueConfig = field(default_factory=ValueConfig)
+    candidates: CandidateConfig = field(default_factory=CandidateConfig)
+    mcts: MctsConfig = field(default_factory=MctsConfig)
+    output: Path = Path("runs/benchmark-search")
+
+
+ENV = LiberoConfig(physics="fast", images=False, state_tokens=True)
+
+
+def main(config: Config) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
+    for seed in config.seeds:
+        for suite in config.suites:
+            policy, folder, metrics = prepared(config, suite, seed)
+            for budget in config.budgets:
+                for arm in config.arms:
+                    keys = {"suite": suite, "seed": seed, "arm": arm, "placement_kind": kind(config)}
+                    keys |= {"budget": 0 if arm == "policy" else budget, "episodes": episodes(config, suite)}
+                    if not finished(NAME, **keys):
+                        log.info("%s", keys)
+                        row = run_arm(config, arm, budget, policy, folder, suite)
+                        append_row(NAME, {**keys, **row, **metrics, **compared(keys, row, config, suite)})
+
+
+def kind(config: Config) -> str:
+    return "sampled" if config.sampled else "official"
+
+
+def chosen_tasks(config: Config, suite: str) -> tuple[Task, ...]:
+    return tuple(find_task(suite, index) for index in config.tasks) or suite_tasks(suite)
+
+
+def episodes(config: Config, suite: str) -> int:
+    return config.placements * len(chosen_tasks(config, suite))
+
+
+def prepared(config: Config, suite: str, seed: int) -> tuple[LearnedPolicy, Path, dict[str, Any]]:
+    """The policy, its value and its library, made where they are not there yet; and how good the value is."""
+    folder = config.output / f"{suite}-{seed}"
+    policy = cloned_policy(
+        folder / "policy",
+        suite_tasks(suite),
+        demos=SUITES[suite].demos,
+        manner=Manner(),
+        network=SmallPolicyConfig(inputs="state"),
+        cloning=BehaviorCloningConfig(steps=SUITES[suite].steps),
+        env=ENV,
+        slots=config.slots,
+        seed=seed,
+        progress=SILENT,
+    )
+    preparation = replace(config.preparation, seed=seed)
+    where = folder / "value"
+    if not (where / "metrics.json").exists():
+        acting = load_policy(str(folder / "policy"))
+        assert isinstance(acting, LearnedPolicy)
+        acting.train_encoder = False
+        acting.exploration = preparation.noise
+        with RolloutPool(ENV, acting, 0, config.slots) as pool:
+            seen = pool.collect(practice_requests(suite_tasks(suite), preparation), keep="features")
+        write_json(where / "metrics.json", fit(seen, config.value, preparation, where))
+    metrics = read_json(where / "metrics.json")
+    log.info("%s seed %d: %s", suite, seed, metrics)
+    return policy, where, {"value_auc": metrics["states"]["auc"], "value": metrics["states"]}
+
+
+def run_arm(config: Config, arm: str, budget: int, policy: LearnedPolicy, folder: Path, suite: str) -> dict[str, Any]:
+    """One row: success, what it cost, and where it failed."""
+    started = time.process_time()
+    search, error = searching(config, arm, budget)
+    planner = "best-of-n" if arm == "best-of-n" else "vlaps" if search.rollout_share == 1 else "vvlaps"
+    tasks = chosen_tasks(config, suite)
+    practice: dict[str, Any] = {}
+    if arm in TAUGHT_ARMS:
+        policy, practice = after_teaching(config, arm, search, folder, tasks)
+    alone = arm == "policy" or arm in TAUGHT_ARMS
+    setup = Setup(tasks, "sampled" if config.sampled else "official", tuple(range(config.placements)))
+    planning = None if alone else arm_planning(arm, search, error, folder)
+    said = "" if alone else f"{arm}: {label(planner, search, error)}"
+    with RolloutPool(ENV, policy, 0, config.slots) as pool:
+        result = evaluate(
+            pool,
+            policy,
+            setup,
+            lambda s: replace(protocol_card(s, ENV, policy), planner=said),
+            planning=planning,
+            hold=False,
+        )
+    return {
+        **measured(result),
+        **practice,
+        "rollout_share": None if alone else search.rollout_share,
+        "planner": said,
+        "perfect_simulator": error.none,
+        "cpu_seconds": time.process_time() - started,
+    }
+
+
+def searching(config: Config, arm: str, budget: int) -> tuple[SearchConfig, ModelError]:
+    """What an arm searches with. An arm without rollouts spreads its budget over the decisions of an episode; one
+    with rollouts spends it as it goes, as VLAPS does."""
+    error = WRONG if arm in WRONG_ARMS else ModelError()
+    base = SearchConfig(replace(config.mcts, simulations=100), config.candidates, step_budget=budget)
+    if arm == "best-of-n":
+        return settings("best-of-n", base), error
+    if arm.startswith("vlaps") or arm in TAUGHT_ARMS:
+        return replace(base, rollout_share=1.0), error
+    share = {"v-vlaps-0.2": 0.2, "v-vlaps-0": 0.0, "oracle-value": 0.0}.get(arm, 0.5)
+    if share > 0:
+        return replace(base, rollout_share=share), error
+    spread = max(4, budget // 250)
+    return replace(base, rollout_share=0.0, mcts=replace(base.mcts, simulations=spread)), error
+
+
+def after_teaching(
+    config: Config, arm: str, search: SearchConfig, folder: Path, tasks: tuple[Task, ...]
+) -> tuple[LearnedPolicy, dict[str, Any]]:
+    """A copy of the policy, taught by VLAPS on sampled placements, and what the practice cost."""
+    policy = load_policy(str(folder.parent / "policy"))
+    assert isinstance(policy, LearnedPolicy)
+    policy.train_encoder = False
+    planning = SearchPlanning(search, ENV, None, MacroLibrary.load(folder / LIBRARY), keep_targets=True)
+    asked = [
+        replace(request, greedy=True)
+        for request in practice_requests(tasks, PreparationConfig(config.practice, seed=1))
+    ]
+    with RolloutPool(ENV, policy, 0, config.slots) as pool:
+        found = pool.collect(asked, keep="features", planning=planning)
+    teaching = TeachingConfig(visits=arm == "taught-visits")
+    metrics = teach(policy, taught(found, teaching), teaching, torch_generator(0, "teach"))
+    spent = sum((trajectory.report or {})["search"]["simulator_steps"] for trajectory in found)
+    practice = {"episodes": len(found), "solved": sum(t.success for t in found), "simulator_steps": spent}
+    return policy, {"practice": practice, "teaching": metrics}
+
+
+def arm_planning(arm: str, search: SearchConfig, error: ModelError, folder: Path) -> SearchPlanning:
+    copies = replace(ENV, friction=error.friction, mass=error.mass)
+    library = MacroLibrary.load(folder / LIBRARY)
+    value = None
+    if arm == "shuffled-value":
+        value = ShuffledValue(np.load(folder / VALUES, allow_pickle=False), seed=0)
+    elif arm.startswith("v-vlaps"):
+        value = ValueHead.load(folder)
+    return SearchPlanning(search, copies, value, library, faithful=error.none, oracle=arm == "oracle-value")
+
+
+def measured(result: EvaluationResult) -> dict[str, Any]:
+    summary = result.summary()
+    reports = [(e, e.report["search"]) for e in result.episodes if e.report is not None and "search" in e.report]
+    row: dict[str, Any] = {key: summary[key] for key in ("success_rate", "low", "high", "successes", "faults")}
+    row["per_task"] = {name: tally["success_rate"] for name, tally in summary["per_task"].items()}
+    row["outcomes"] = "".join(str(int(episode.success)) for episode in result.episodes)
+    row["env_steps"] = summary["cost"]["env_steps"]
+    row["simulator_steps"] = summary["cost"]["simulator_steps"] / len(result.episodes)
+    row["core_seconds"] = summary["cost"]["core_seconds"]
+    row["protocol_hash"] = summary["protocol_hash"]
+    if reports:
+        row["search"] = summary["search"]
+        for name, good in (("solved", True), ("failed", False)):
+            of = [report for episode, report in reports if episode.success == good]
+            spreads = [spread for report in of for spread in report["root_value_spread"]]
+            depths = [depth for report in of for depth in report["depths"]]
+            row[f"root_value_spread_{name}"] = float(np.mean(spreads)) if spreads else None
+            row[f"depth_{name}"] = float(np.mean(depths)) if depths else None
+    return row
+
+
+def compared(keys: dict[str, Any], row: dict[str, Any], config: Config, suite: str) -> dict[str, Any]:
+    """Paired differences to arms that were run before: the policy, and VLAPS and best-of-n at the same budget."""
+    if keys["arm"] == "policy":
+        return {}
+    names = [task.name for task in chosen_tasks(config, suite) for _ in range(config.placements)]
+    found: dict[str, Any] = {}
+    for other, budget in (("policy", 0), ("vlaps", keys["budget"]), ("best-of-n", keys["budget"])):
+        wanted = {**keys, "arm": other, "budget": budget}
+        theirs = [r for r in read_rows(RESULTS / f"{NAME}.jsonl") if all(r.get(k) == v for k, v in wanted.items())]
+        if theirs and other != keys["arm"]:
+            difference = paired_bootstrap(_bits(theirs[-1]), _bits(row), tasks=names)
+            found[f"over_{other}"] = {**asdict(difference), "verdict": verdict(difference)}
+    return found
+
+
+def _bits(row: dict[str, Any]) -> np.ndarray:
+    return np.array([letter == "1" for letter in row["outcomes"]])
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Config, description=__doc__))
