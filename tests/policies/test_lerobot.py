@@ -98,7 +98,8 @@ def library_velocity(policy: LeRobotPolicy, row: int, x: torch.Tensor, time: flo
 
 
 def test_it_is_a_policy_with_the_checkpoints_conventions(loaded):
-    assert isinstance(loaded, Policy)
+    policy: object = loaded
+    assert isinstance(policy, Policy)
     assert loaded.chunk_length == EXECUTED
     assert loaded.spec == Spec(image_size=32, image_orientation="rotated_180")
     features, candidate = sampled(loaded)
@@ -108,8 +109,11 @@ def test_it_is_a_policy_with_the_checkpoints_conventions(loaded):
 
 
 def test_a_greedy_chunk_is_the_librarys_own(folder, loaded):
-    from lerobot.configs.policies import PreTrainedConfig
-    from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+    from lerobot.configs.policies import PreTrainedConfig  # pyright: ignore[reportMissingImports]
+    from lerobot.policies.factory import (  # pyright: ignore[reportMissingImports]
+        get_policy_class,
+        make_pre_post_processors,
+    )
 
     config = PreTrainedConfig.from_pretrained(folder)
     library: Any = get_policy_class(config.type).from_pretrained(folder, config=config)
@@ -118,7 +122,7 @@ def test_a_greedy_chunk_is_the_librarys_own(folder, loaded):
     start = loaded.head.greedy_start.expand(B, -1, -1)
     fresh = open_policy(folder)  # adapters that change nothing
     with torch.no_grad():
-        fresh.head.greedy_start.copy_(loaded.head.greedy_start)
+        fresh.head.get_buffer("greedy_start").copy_(loaded.head.greedy_start)
     expected = after(library.predict_action_chunk(before(fresh.inputs(observation)), noise=start))
     chunk = fresh.predict_action_chunk(observation)
     torch.testing.assert_close(chunk, expected[:, :EXECUTED].clamp(-1, 1), atol=1e-5, rtol=0)
@@ -227,7 +231,7 @@ def test_bfloat16_keeps_the_adapters_and_is_near(folder, policy):
     with torch.no_grad():
         for ours, theirs in zip(half.trainable_parameters(), policy.trainable_parameters(), strict=True):
             ours.copy_(theirs)
-        half.head.greedy_start.copy_(policy.head.greedy_start)
+        half.head.get_buffer("greedy_start").copy_(policy.head.greedy_start)
     assert {p.dtype for p in half.trainable_parameters()} == {torch.float32}
     frozen = sum(p.numel() for p in half.parameters() if p.dtype == torch.bfloat16)
     assert frozen > 0.5 * sum(p.numel() for p in half.parameters())

@@ -80,7 +80,8 @@ def sampled(policy: VLMPolicy) -> tuple[Features, Candidate]:
 
 
 def test_it_is_a_policy(loaded):
-    assert isinstance(loaded, Policy)
+    policy: object = loaded
+    assert isinstance(policy, Policy)
     features, candidate = sampled(loaded)
     assert features.tokens.shape[:2] == (B, H * A)
     assert candidate.chunk.shape == (B, H, A)

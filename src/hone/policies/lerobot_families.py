@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hone.errors import unknown_name
 
@@ -31,7 +31,9 @@ class Prefix:
 class Family(Protocol):
     """One kind of checkpoint. `model` is the network inside the library's policy."""
 
-    steps_field: str
+    @property
+    def steps_field(self) -> str: ...
+
     """Name of the checkpoint's setting for the number of denoising steps."""
 
     def in_prefix(self, parameter: str) -> bool:
@@ -128,7 +130,7 @@ def language(batch: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
     return batch["observation.language.tokens"], batch["observation.language.attention_mask"].bool()
 
 
-def _padded_state(policy: nn.Module, batch: Mapping[str, Any]) -> Tensor:
+def _padded_state(policy: Any, batch: Mapping[str, Any]) -> Tensor:
     from lerobot.policies.common.vla_utils import pad_vector
 
     return pad_vector(batch["observation.state"], policy.config.max_state_dim).to(torch.float32)

@@ -59,7 +59,7 @@ class LibraryField(Field):
         self.adapted = adapted
         self.family = family
         self.rows_at_once = rows_at_once
-        self.bfloat16 = bfloat16
+        self.in_bfloat16 = bfloat16
 
     @property
     def library(self) -> Any:
@@ -103,7 +103,7 @@ class LibraryField(Field):
             return -self.family.velocity(self.library, prefix, x, 1 - time).float()
 
     def _precision(self) -> AbstractContextManager[Any]:
-        if not self.bfloat16:
+        if not self.in_bfloat16:
             return nullcontext()
         return torch.autocast(next(self.parameters()).device.type, torch.bfloat16)
 
