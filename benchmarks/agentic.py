@@ -41,12 +41,12 @@ class Config:
     output: Path = Path("runs") / "benchmark-agentic"
     """Folder of the runs."""
     table: bool = False
-    """Print the table of what is there, draw `docs/agentic.svg`, and run nothing."""
+    """Print the table of what is there of these seeds, draw `docs/agentic.svg`, and run nothing."""
 
 
 def main(config: Config) -> None:
     if config.table:
-        lines = read_rows(RESULTS / "agentic.jsonl")
+        lines = [line for line in read_rows(RESULTS / "agentic.jsonl") if line["seed"] in config.seeds]
         print_table(lines)
         draw(lines, RESULTS.parent.parent / "docs" / "agentic.svg")
         return
