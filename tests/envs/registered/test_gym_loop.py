@@ -11,8 +11,9 @@ from hone import cli
 from hone.data.episodes import read_episodes
 from hone.evaluation.results import EvaluationResult
 
-ENV = ("--env", f"gym:{ENV_ID}", "--env.proprio", "agent_pos", "--env.state", "goal")
-POINT = (*ENV, "--env.expert", "point_env:expert", "--env.instruction-key", "said")
+DECLARED = ("--env.proprio", "agent_pos", "--env.state", "goal", "--env.instruction-key", "said")
+ENV = ("--env", f"gym:{ENV_ID}", *DECLARED)
+POINT = (*ENV, "--env.expert", "point_env:expert")
 SMALL = ("--network.inputs", "state", "--network.chunk-length", "4")
 
 
@@ -23,13 +24,13 @@ def hone(*arguments: object) -> int:
 @pytest.fixture(scope="module")
 def demos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demos") / "point"
-    assert hone("demos", *POINT, "--per-task", 6, "--output", folder, "--manner.noise", 0.2) == 0
+    assert hone("demos", *POINT, "--per-task", 12, "--output", folder, "--manner.noise", 0.2) == 0
     return folder
 
 
 def test_demonstrations_are_in_the_policys_range(demos):
     episodes = read_episodes(demos)
-    assert len(episodes) == 6
+    assert len(episodes) == 12
     assert all(abs(episode.actions).max() == pytest.approx(1.0) for episode in episodes)
     assert any((episode.actions != episode.executed).any() for episode in episodes)
     assert {episode.instruction for episode in episodes} <= {"go left", "go right"}
@@ -37,7 +38,7 @@ def test_demonstrations_are_in_the_policys_range(demos):
 
 def test_clone_and_evaluate(demos, tmp_path, capsys):
     policy, result = tmp_path / "policy", tmp_path / "result.json"
-    assert hone("clone", "--demos", demos, "--output", policy, "--training.steps", 1200, *SMALL) == 0
+    assert hone("clone", "--demos", demos, "--output", policy, "--training.steps", 300, *SMALL) == 0
     run = ("eval", *ENV, "--policy", policy, "--placements", 8, "--workers", 1, "--output", result, "--json")
     kept = tmp_path / "kept"
     assert hone(*run, "--record", kept, "--record-placements", 1) == 0
@@ -51,7 +52,7 @@ def test_clone_and_evaluate(demos, tmp_path, capsys):
     assert found.protocol.success_rule == "info:is_success at any control step"
     summary = json.loads(capsys.readouterr().out)
     assert summary["held_rate"] is None
-    assert summary["successes"] >= 5
+    assert summary["successes"] >= 5  # of 8
     assert hone("eval", "--policy", policy, "--placements", 1) == 2
     assert "policy and environment disagree on action_dim" in capsys.readouterr().err
 
