@@ -113,26 +113,26 @@ def test_failures_bring_other_approaches():
 def test_a_wide_thing_is_taken_by_its_rim():
     facts = brick_and_bin()
     around = bounds(facts, "bin")
-    left, _, _ = grip_on(facts, "bin", "left")
-    right, _, _ = grip_on(facts, "bin", "right")
+    left, _, _ = grip_on(facts, "bin", bounds(facts, "bin"), "left")
+    right, _, _ = grip_on(facts, "bin", bounds(facts, "bin"), "right")
     assert left[1] == pytest.approx(around.low[1] + 0.004)
     assert right[1] == pytest.approx(around.high[1] - 0.004)
-    plain, _, _ = grip_on(facts, "bin", "plain")
+    plain, _, _ = grip_on(facts, "bin", bounds(facts, "bin"), "plain")
     np.testing.assert_array_equal(plain, left)
     wall = replace(facts.objects["bin"], position=facts.objects["bin"].position - [0.0, 0.16, 0.0])
     beside = {"objects": {**facts.objects, "wall": wall}, "shapes": {**facts.shapes, "wall": (box((0.02, 0.02, 0.2)),)}}
-    other, _, _ = grip_on(replace(facts, **beside), "bin", "plain")
+    other, _, _ = grip_on(replace(facts, **beside), "bin", bounds(facts, "bin"), "plain")
     np.testing.assert_array_equal(other, right)  # the hand would come down on the wall
     mirrored = Pose(wall.position * [1.0, -1.0, 1.0] + [0.0, 2 * facts.objects["bin"].position[1], 0.0], wall.rotation)
     both = {
         "objects": {**beside["objects"], "wall": wall, "other_wall": mirrored},
         "shapes": {**beside["shapes"], "other_wall": beside["shapes"]["wall"]},
     }
-    between, turn, _ = grip_on(replace(facts, **both), "bin", "plain")
+    between, turn, _ = grip_on(replace(facts, **both), "bin", bounds(facts, "bin"), "plain")
     assert abs(turn) == pytest.approx(np.pi / 6)  # neither side is free: the hand turns
     middle = (around.low + around.high) / 2
     assert np.linalg.norm(between[:2] - middle[:2]) == pytest.approx(right[1] - middle[1])
-    brick, _, _ = grip_on(facts, "brick", "plain")
+    brick, _, _ = grip_on(facts, "brick", bounds(facts, "brick"), "plain")
     np.testing.assert_allclose(brick[:2], facts.objects["brick"].position[:2])
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from hone.envs.libero.facts import Facts, Pose
-from hone.exploration.geometry import bounds, highest_on_the_way, in_the_way
+from hone.exploration.geometry import Bounds, bounds, highest_on_the_way, in_the_way
 from hone.exploration.phrases import CLOSE_NOW, KEEP_CLOSED, OPEN_NOW, SEPARATOR, gripper_clause, random_phrase, say
 from hone.language.plan import Plan, Subgoal
 from hone.primitives.conditions import reached
@@ -115,7 +115,7 @@ class RuleHinter:
 
     def _take(self, facts: Facts, thing: str, history: History) -> str:
         box = bounds(facts, thing)
-        aim, turn, room = grip_on(facts, thing, approach_of(history))
+        aim, turn, room = grip_on(facts, thing, box, approach_of(history))
         offset = aim - facts.eef.position
         aside = float(np.linalg.norm(offset[:2]))
         if _fingers(history) == CLOSE_NOW:
@@ -191,10 +191,12 @@ def approach_of(history: History) -> Approach:
     return APPROACHES[(first + missed) % len(APPROACHES)]
 
 
-def grip_on(facts: Facts, thing: str, approach: Approach) -> tuple[Float64[np.ndarray, " 3"], float, float]:
+def grip_on(
+    facts: Facts, thing: str, box: Bounds, approach: Approach
+) -> tuple[Float64[np.ndarray, " 3"], float, float]:
     """To take a thing by the box around it: where the grip site is to be, how far to turn the hand first (rad), and how
     far aside of there the fingers still come down around it (m)."""
-    box, yaw = bounds(facts, thing), opening_yaw(facts.eef.rotation)
+    yaw = opening_yaw(facts.eef.rotation)
     across = int(abs(np.cos(yaw)) < abs(np.sin(yaw)))  # the level axis along which the fingers open
     size = box.high - box.low
     aim = (box.low + box.high) / 2
@@ -228,7 +230,7 @@ def rims_about(middle: Float64[np.ndarray, " 3"], radius: float, yaw: float) -> 
     rims = []
     for angle in np.arange(0.0, 2 * np.pi, RIM_STEP_RAD):
         direction = np.array([np.cos(angle), np.sin(angle), 0.0])
-        side = "right" if direction[1] + 0.5 * direction[0] > 0 else "left"
+        side = "right" if angle < np.pi else "left"
         rims.append(Rim(middle + radius * direction, _half_turn(angle - yaw), side))
     return sorted(rims, key=lambda rim: abs(rim.turn) + RATHER_LEFT_RAD * (rim.side == "right"))
 

@@ -1,9 +1,9 @@
-"""Low-rank adapters on somebody else's network: put in by `peft`, saved and read without the network."""
+"""Policies on somebody else's network: low-rank adapters put in by `peft`, saved and read without the network."""
 
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-import json
+from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,33 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from hone.cache import write_atomically
 from hone.errors import HoneError
-from hone.policies.pretrained import CONFIG_NAME, WEIGHTS_NAME
+from hone.policies.learned import ConfigT, LearnedPolicy
+from hone.policies.pretrained import CONFIG_NAME, WEIGHTS_NAME, write_tensors
+from hone.types import Observation
+
+
+class AdaptedPolicy(LearnedPolicy[ConfigT]):
+    """A policy whose config names a checkpoint. Its folder holds that config and what was trained, nothing else."""
+
+    keeps_observations = True
+
+    @abstractmethod
+    def trained_tensors(self) -> dict[str, Tensor]:
+        """All that differs from the checkpoint."""
+
+    def fit_normalization(self, observation: Observation) -> None:
+        raise HoneError(f"a {self.name} policy brings its statistics along; they are not fitted anew.")
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json`, which names the checkpoint, and what was trained beside it."""
+        write_tensors(Path(folder), self.name, self.config.to_json(), self.trained_tensors())
+
+    def _read(self, folder: Path) -> None:
+        read_adapters(folder, self.trained_tensors())
+
+    def __reduce__(self) -> Any:
+        raise HoneError(f"a {self.name} policy stays in the process that loaded it; add `--workers 0`.")
 
 
 def add_adapters(network: Any, rank: int, targets: str) -> nn.Module:
@@ -31,15 +55,6 @@ def add_adapters(network: Any, rank: int, targets: str) -> nn.Module:
         if ".lora_" in name:
             parameter.data = parameter.data.float()
     return adapted
-
-
-def write_adapters(folder: Path, policy_name: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Write `config.json` and `model.safetensors`, the second with `tensors` alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomically(folder / WEIGHTS_NAME, safetensors.torch.save(stored))
-    document = {"policy": policy_name, "config": dict(config)}
-    write_atomically(folder / CONFIG_NAME, (json.dumps(document, indent=2) + "\n").encode())
 
 
 def device_of(wanted: str) -> str:

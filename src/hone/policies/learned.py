@@ -185,8 +185,12 @@ class LearnedPolicy(nn.Module, ABC, Generic[ConfigT]):
             raise HoneError(f"{folder} holds a '{name}' policy, not a '{cls.name}' one; use hone.policies.load_policy.")
         policy = cls.config_class.from_json(data, str(folder / CONFIG_NAME)).build()
         assert isinstance(policy, cls)
-        read_weights(folder, policy)
+        policy._read(folder)
         return policy
+
+    def _read(self, folder: Path) -> None:
+        """Take over the weights that `save_pretrained` wrote."""
+        read_weights(folder, self)
 
     @torch.no_grad()
     def predict_action_chunk(self, observation: Observation) -> Float[Tensor, "B H A"]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -20,14 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from hone.errors import HoneError, unknown_name
-from hone.policies.adapters import add_adapters, device_of, read_adapters, write_adapters
+from hone.policies.adapters import AdaptedPolicy, add_adapters, device_of
 from hone.policies.base import Features
 from hone.policies.heads.flow import Chain, FlowHead
-from hone.policies.learned import Augmentation, LearnedPolicy
+from hone.policies.learned import Augmentation
 from hone.policies.lerobot_checkpoint import checkpoint_folder, read_checkpoint
 from hone.policies.lerobot_field import LibraryField, NetworkSpace
 from hone.policies.observations import as_tensor, camera_images, conditioned_sentences
-from hone.policies.pretrained import build_config, read_config, seeded_initialisation
+from hone.policies.pretrained import build_config, seeded_initialisation
 from hone.specs import Orientation, Spec
 from hone.types import PROPRIO_DIM, Observation
 
@@ -101,7 +100,7 @@ class LeRobotConfig:
         return {name: camera for name, camera in chosen.items() if camera != "none"}
 
 
-class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
+class LeRobotPolicy(AdaptedPolicy[LeRobotConfig]):
     """Prefix by the vision-language model, chunk by a `FlowHead` around the library's denoising step.
 
     `Features.tokens` are the prefix's keys and values (see `LibraryField`), a few megabytes a row. The density is that
@@ -109,7 +108,6 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
     """
 
     name: ClassVar[str] = "lerobot"
-    keeps_observations = True
     config_class = LeRobotConfig
 
     def __init__(self, config: LeRobotConfig, seed: int = 0) -> None:
@@ -187,30 +185,11 @@ class LeRobotPolicy(LearnedPolicy[LeRobotConfig]):
         proprio = as_tensor(observation.proprio.astype(np.float32))
         return {**named, "observation.state": proprio, "task": conditioned_sentences(observation)}
 
-    def fit_normalization(self, observation: Observation) -> None:
-        raise HoneError("a LeRobot policy brings its statistics along; they are not fitted anew.")
-
     def encoder_parameters(self) -> list[nn.Parameter]:
         """The adapters that change the prefix. What is not an adapter is never trained."""
         return self.field.prefix_parameters()
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json`, which names the checkpoint, and the adapters beside it."""
-        write_adapters(Path(folder), self.name, self.config.to_json(), self._trained_tensors())
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> LeRobotPolicy:
-        name, data = read_config(Path(folder))
-        if name != cls.name:
-            raise HoneError(f"{folder} holds a '{name}' policy, not a '{cls.name}' one; use hone.policies.load_policy.")
-        policy = LeRobotConfig.from_json(data, str(folder)).build()
-        read_adapters(Path(folder), policy._trained_tensors())
-        return policy
-
-    def __reduce__(self) -> Any:
-        raise HoneError("a LeRobot policy stays in the process that loaded it; add `--workers 0`.")
-
-    def _trained_tensors(self) -> dict[str, Tensor]:
+    def trained_tensors(self) -> dict[str, Tensor]:
         """All that differs from the checkpoint: the adapters, the exploration scale, the start of greedy chains."""
         own = {name: self.head.get_buffer(name) for name in ("exploration_scale", "greedy_start")}
         return {**self.field.adapter_parameters(), **own}

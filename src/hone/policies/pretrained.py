@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -35,15 +35,20 @@ Config = TypeVar("Config")
 
 
 def write_folder(folder: Path, policy_name: str, config: dict[str, Any], model: nn.Module) -> None:
+    """The policy's folder, with all of `model`, which must have its statistics."""
+    require_statistics(model, f"cannot save a policy to {folder}")
+    write_tensors(folder, policy_name, config, model.state_dict())
+
+
+def write_tensors(folder: Path, policy_name: str, config: dict[str, Any], tensors: Mapping[str, torch.Tensor]) -> None:
     """Write both files under temporary names, then rename them, so that no reader meets a half-written checkpoint.
 
     Other files in the folder are left alone.
     """
-    require_statistics(model, f"cannot save a policy to {folder}")
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     document = {"version": "{}.{}".format(*VERSION), "policy": policy_name, "config": config}
     contents = {
-        WEIGHTS_NAME: safetensors.torch.save(tensors),
+        WEIGHTS_NAME: safetensors.torch.save(stored),
         CONFIG_NAME: (json.dumps(document, indent=2) + "\n").encode(),
     }
     temporary = {name: folder / f".{name}.{os.getpid()}.tmp" for name in contents}

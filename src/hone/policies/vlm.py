@@ -15,7 +15,6 @@ has. Normalisation is theirs: `norm_stats` in the checkpoint's config.json.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import torch
@@ -23,13 +22,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hone.errors import HoneError, unknown_name
-from hone.policies.adapters import add_adapters, device_of, read_adapters, write_adapters
+from hone.policies.adapters import AdaptedPolicy, add_adapters, device_of
 from hone.policies.base import Features
 from hone.policies.heads.base import ChunkSpace
 from hone.policies.heads.slots import SlotRegressionHead, SlotTokensHead
-from hone.policies.learned import Augmentation, LearnedPolicy
+from hone.policies.learned import Augmentation
 from hone.policies.observations import camera_images, conditioned_sentences
-from hone.policies.pretrained import build_config, read_config, seeded_initialisation
+from hone.policies.pretrained import build_config, seeded_initialisation
 from hone.specs import Orientation, Spec
 from hone.types import Observation
 
@@ -110,11 +109,10 @@ class QuantileSpace(ChunkSpace):
         return actions.clamp(self.low, self.high)
 
 
-class VLMPolicy(LearnedPolicy[VLMConfig]):
+class VLMPolicy(AdaptedPolicy[VLMConfig]):
     """`Features.tokens` are the hidden states of the places `[B, H A, D]`, `Features.pooled` their mean."""
 
     name: ClassVar[str] = "vlm"
-    keeps_observations = True
     config_class = VLMConfig
 
     def __init__(self, config: VLMConfig, seed: int = 0) -> None:
@@ -199,26 +197,7 @@ class VLMPolicy(LearnedPolicy[VLMConfig]):
         """The word that an empty place holds."""
         return self._processor.tokenizer.pad_token_id
 
-    def fit_normalization(self, observation: Observation) -> None:
-        raise HoneError("a vlm policy brings its statistics along; they are not fitted anew.")
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json`, which names the model, and what was trained beside it."""
-        write_adapters(Path(folder), self.name, self.config.to_json(), self._trained_tensors())
-
-    @classmethod
-    def from_pretrained(cls, folder: str | Path) -> VLMPolicy:
-        name, data = read_config(Path(folder))
-        if name != cls.name:
-            raise HoneError(f"{folder} holds a '{name}' policy, not a '{cls.name}' one; use hone.policies.load_policy.")
-        policy = VLMConfig.from_json(data, str(folder)).build()
-        read_adapters(Path(folder), policy._trained_tensors())
-        return policy
-
-    def __reduce__(self) -> Any:
-        raise HoneError("a vlm policy stays in the process that loaded it; add `--workers 0`.")
-
-    def _trained_tensors(self) -> dict[str, Tensor]:
+    def trained_tensors(self) -> dict[str, Tensor]:
         adapters = {name: p for name, p in self.network.named_parameters() if ".lora_" in name}
         return {**adapters, **{f"head.{name}": tensor for name, tensor in self.head.state_dict(keep_vars=True).items()}}
 

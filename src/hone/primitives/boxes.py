@@ -37,5 +37,5 @@ class Boxes:
 
     def contain(self, points: Points, margin: float) -> Bool[np.ndarray, " n"]:
         """Whether each point is inside one, or within about `margin` (m) of it."""
-        local = np.einsum("nbi,bij->nbj", points[:, None] - self.centres, self.rotations)
-        return (np.abs(local) < self.halves + margin).all(2).any(1)
+        local = (points - self.centres[:, None]) @ self.rotations
+        return np.any((np.abs(local) < self.halves[:, None] + margin).all(2), axis=0)

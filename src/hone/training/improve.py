@@ -317,6 +317,7 @@ def _train(
 
     seen = isinstance(reward, ProgressReward)  # which must not learn of success from an episode's end
     stored = config.train_encoder or policy.keeps_observations
+    keep = "observations" if stored or seen else "features"
     env = config.env.seen_by(policy.spec)
     env = env.for_practice(config.train_step_cap, stop_at_success=not seen)
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
@@ -343,7 +344,6 @@ def _train(
             requests = training_requests(config, curriculum.groups(config.groups), iteration)
             if guidance is not None:
                 requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))
-            keep = "observations" if stored or seen else "features"
             plain, by_search = config.teacher.divided(requests, config.group_size)
             searched = pool.collect(by_search, keep=keep, planning=config.teacher.planning(env)) if by_search else []
             trajectories = pool.collect(

@@ -54,6 +54,17 @@ def test_a_damaged_entry_is_named_and_rebuilt(own_cache, caplog, name):
     assert rebuilt.model.nq == 9 + 7 * len(rebuilt.objects)
 
 
+def test_the_cache_outlives_the_installation_that_filled_it(own_cache):
+    loaded = load_scene(TASK, asset_pack("standin"))
+    description = loaded.folder / "scene.xml"
+    text = description.read_text()
+    for root in (hf.robosuite_root(), loaded.assets):
+        assert f'"{root}/' in text
+        text = text.replace(f'"{root}/', f'"/gone/{root.name}/')
+    description.write_text(text)
+    assert loaded.visual_model("cheap").nbody == loaded.model.nbody
+
+
 def test_a_full_disk_leaves_no_half_entry(own_cache, monkeypatch):
     def no_space(*_args, **_kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")

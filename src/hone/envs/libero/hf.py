@@ -42,6 +42,15 @@ def libero_root() -> Path:
     raise HoneError(f"hf-libero is not installed. Run `{INSTALL}` (`make` and `hone setup` do this).")
 
 
+@lru_cache
+def robosuite_root() -> Path:
+    """The package folder of robosuite, found without importing it."""
+    spec = importlib.util.find_spec("robosuite")
+    if spec is None or not spec.submodule_search_locations:
+        raise HoneError("robosuite is not installed. Run `pip install robosuite==1.4.0` (`make` does this).")
+    return Path(spec.submodule_search_locations[0])
+
+
 def compose(task: Task, assets: Path, image_size: int | None = None) -> Any:
     """hf-libero's `ControlEnv` for a task, after `seed(0)` and one `reset()`.
 

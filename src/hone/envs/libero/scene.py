@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -62,6 +63,7 @@ class Scene:
 
     task: Task
     folder: Path
+    assets: Path
     model: mujoco.MjModel
     robot: RobotConstants
     goal: GoalProgram
@@ -104,7 +106,21 @@ class Scene:
         """The model pictures are drawn from; same bodies, joints and cameras as `model`."""
         if profile == "decimated":
             return self._decimated_model()
-        return visual_model((self.folder / "scene.xml").read_text(), self.model, profile)
+        return visual_model(self._description(), self.model, profile)
+
+    def _description(self) -> str:
+        """The stored description. The cache outlives the environment that filled it, so a mesh or texture that is no
+        longer there is sought where robosuite and the assets lie now."""
+        roots = {"/robosuite/": hf.robosuite_root(), f"/{self.assets.name}/": self.assets}
+
+        def found(match: re.Match[str]) -> str:
+            path = match[1]
+            for marker, root in roots.items():
+                if marker in path and not Path(path).exists():
+                    path = str(root / path.rpartition(marker)[2])
+            return f'file="{path}"'
+
+        return re.sub('file="([^"]*)"', found, (self.folder / "scene.xml").read_text())
 
     def _decimated_model(self) -> mujoco.MjModel:
         """Made once (some seconds), then read from beside the scene."""
@@ -114,7 +130,7 @@ class Scene:
                 return mujoco.MjModel.from_binary_path(str(path))
             except ValueError as error:
                 log.warning("cached drawing model %s is damaged (%s); making it again", path, error)
-        model = visual_model((self.folder / "scene.xml").read_text(), self.model, "decimated")
+        model = visual_model(self._description(), self.model, "decimated")
         content = np.empty(mujoco.mj_sizeModel(model), np.uint8)
         mujoco.mj_saveModel(model, None, content)
         write_atomically(path, content.tobytes())
@@ -133,18 +149,19 @@ def load_scene(task: Task, assets: AssetPack) -> Scene:
     if folder.exists():
         damaged = _damaged_file(folder)
         if damaged is None:
-            return _read(task, folder)
+            return _read(task, folder, assets)
         log.warning("cached scene %s is damaged (%s); rebuilding it", folder.name, damaged)
         shutil.rmtree(folder, ignore_errors=True)
     _compose(task, assets, folder)
-    return _read(task, folder)
+    return _read(task, folder, assets)
 
 
-def _read(task: Task, folder: Path) -> Scene:
+def _read(task: Task, folder: Path, assets: AssetPack) -> Scene:
     meta = json.loads((folder / "scene.json").read_text())
     return Scene(
         task=task,
         folder=folder,
+        assets=assets.folder,
         model=mujoco.MjModel.from_binary_path(str(folder / "physics.mjb")),
         robot=RobotConstants.from_json(meta["robot"]),
         goal=GoalProgram.from_json(meta["goal"]),
