@@ -7,7 +7,9 @@ check reads them.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import mujoco
@@ -136,11 +138,9 @@ class FactReader:
     def read(self, slot: Slot) -> Facts:
         model, data, scene = self._model, slot.data, self._scene
         poses = {name: _pose(data.xpos[body], data.xmat[body]) for name, body in self._body.items()}
+        trees = {(int(a), int(b)) for a, b in model.body_rootid[model.geom_bodyid[data.contact.geom[: data.ncon]]]}
         pairs = {
-            frozenset(
-                self._thing_of_root.get(int(model.body_rootid[model.geom_bodyid[geom]]), "world") for geom in pair
-            )
-            for pair in data.contact.geom[: data.ncon]
+            frozenset(self._thing_of_root.get(root, "world") for root in pair) for pair in trees | self._asleep(data)
         }
         return Facts(
             task_name=scene.task.name,
@@ -170,6 +170,25 @@ class FactReader:
             satisfied=tuple(bool(truth) for truth in slot.literals()),
             of_interest=scene.of_interest,
         )
+
+    def _asleep(self, data: mujoco.MjData) -> set[tuple[int, int]]:
+        """Pairs of kinematic trees that touch while both sleep, which `data` has no contacts of."""
+        if not self._model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_SLEEP:
+            return set()
+        model, awake = self._wakeful
+        awake.qpos[:] = data.qpos
+        mujoco.mj_kinematics(model, awake)
+        mujoco.mj_collision(model, awake)
+        roots = model.body_rootid[model.geom_bodyid[awake.contact.geom[: awake.ncon]]]
+        asleep = data.body_awake != mujoco.mjtSleepState.mjS_AWAKE
+        return {(int(a), int(b)) for a, b in roots[asleep[roots].all(1)]}
+
+    @cached_property
+    def _wakeful(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """The same model without sleep, and data of it to look for contacts in."""
+        model = copy.copy(self._model)
+        model.opt.enableflags &= ~int(mujoco.mjtEnableBit.mjENBL_SLEEP)
+        return model, mujoco.MjData(model)
 
     def _hand_force(self, data: mujoco.MjData) -> Float64[np.ndarray, " 3"]:
         total, wrench = np.zeros(3), np.zeros(6)
