@@ -68,15 +68,13 @@ def highest_on_the_way(
     return highest
 
 
-def in_the_way(facts: Facts, places: Sequence[Pose], without: str) -> Iterator[int]:
-    """For the open hand at each of some poses near each other: of how many points of it, and of where it comes down
-    from, other things than one are in the way. One pose after the other, when it is asked for."""
-    standing = {**facts.objects, **facts.fixtures, **facts.parts}
-    del standing[without]
-    around = Boxes.of(standing, facts).near(places[0].position, REACH_M)
-    for place in places:
-        points = OPEN_HAND @ place.rotation.T + place.position
-        yield int(around.contain(points, MARGIN_M).sum())
+def in_the_way(boxes: Boxes, hands: Sequence[Pose]) -> Iterator[int]:
+    """For the open hand at each of some poses near each other: how many points of it, and of where it comes down from,
+    are inside one of the boxes. One pose after the other, when it is asked for."""
+    near = boxes.near(hands[0].position, REACH_M)
+    for hand in hands:
+        points = OPEN_HAND @ hand.rotation.T + hand.position
+        yield int(near.contain(points, MARGIN_M).sum())
 
 
 def _open_hand() -> Points:

@@ -19,6 +19,7 @@ from hone.envs.libero.facts import Facts, Pose
 from hone.exploration.geometry import Bounds, bounds, highest_on_the_way, in_the_way
 from hone.exploration.phrases import CLOSE_NOW, KEEP_CLOSED, OPEN_NOW, SEPARATOR, gripper_clause, random_phrase, say
 from hone.language.plan import Plan, Subgoal
+from hone.primitives.boxes import Boxes
 from hone.primitives.conditions import reached
 from hone.primitives.grasps import downward, opening_yaw
 from hone.primitives.places import place_for
@@ -31,8 +32,8 @@ OPENING_M = 0.07
 WIDEST_M = 0.08
 """Between the fingers of an open hand."""
 WIDE_OPEN_M = 0.07
-RIM_STEP_RAD = np.pi / 6
-"""Between two places on a rim that are looked at."""
+STEP_RAD = np.pi / 6
+"""Between two places on a rim, and between two turns of the hand, that are looked at."""
 RATHER_LEFT_RAD = 0.1
 """Of two places on a rim the left one is taken, unless the right one needs this much less of a turn."""
 OVER_M = 0.04
@@ -209,39 +210,66 @@ def grip_on(
     if size[1 - across] <= OPENING_M:
         return aim, _to_axis(yaw, 1 - across), _room(size[1 - across])
     rims = rims_about(aim, float(size[:2].min()) / 2 - 0.004, yaw)
+    own = Boxes.of({thing: facts.objects[thing]}, facts)
+    hollow = [rim for rim, met in zip(rims, in_the_way(own, hands(rims, yaw)), strict=True) if met == 0]
+    holds = hollow or ridges_of(facts, thing, depth, yaw) or rims
     if approach in ("left", "right"):
-        rim = next(rim for rim in rims if rim.side == approach)
-        return rim.place, rim.turn, ROOM_M
-    rim, met = least_in_the_way(facts, thing, rims, yaw)
-    return rim.place, rim.turn, ROOM_M if met == 0 else TIGHT_M
+        holds = [hold for hold in holds if hold.side == approach] or holds
+    hold, met = least_in_the_way(facts, holds, yaw)
+    return hold.place, hold.turn, hold.room if met == 0 else min(hold.room, TIGHT_M)
 
 
 @dataclass(frozen=True)
-class Rim:
-    """Where the rim of a round thing can be taken: the grip site there, how far to turn for it (rad), and its side."""
+class Hold:
+    """Where a wide thing may be taken: the grip site there, how far to turn for it (rad), its side of the thing, and
+    how far aside of there the fingers still come down around it (m)."""
 
     place: Float64[np.ndarray, " 3"]
     turn: float
     side: Literal["left", "right"]
+    room: float
 
 
-def rims_about(middle: Float64[np.ndarray, " 3"], radius: float, yaw: float) -> list[Rim]:
+def rims_about(middle: Float64[np.ndarray, " 3"], radius: float, yaw: float) -> list[Hold]:
     """Places on a rim for fingers that now open along `yaw`: the least turned ones first, of those the left ones."""
     rims = []
-    for angle in np.arange(0.0, 2 * np.pi, RIM_STEP_RAD):
+    for angle in np.arange(0.0, 2 * np.pi, STEP_RAD):
         direction = np.array([np.cos(angle), np.sin(angle), 0.0])
         side = "right" if angle < np.pi else "left"
-        rims.append(Rim(middle + radius * direction, _half_turn(angle - yaw), side))
+        rims.append(Hold(middle + radius * direction, _half_turn(angle - yaw), side, ROOM_M))
     return sorted(rims, key=lambda rim: abs(rim.turn) + RATHER_LEFT_RAD * (rim.side == "right"))
 
 
-def least_in_the_way(facts: Facts, thing: str, rims: Sequence[Rim], yaw: float) -> tuple[Rim, int]:
-    """The first place where nothing but the thing is in the hand's way, else the one with least; and how much."""
-    poses = [Pose(rim.place, downward(yaw + rim.turn)) for rim in rims]
-    best: tuple[Rim, int] | None = None
-    for rim, met in zip(rims, in_the_way(facts, poses, without=thing), strict=True):
+def ridges_of(facts: Facts, thing: str, depth: float, yaw: float) -> list[Hold]:
+    """The boxes that a thing is made of, `depth` (m) below the top of each, wherever fingers that now open along `yaw`
+    and then turn fit around it alone: a handle, a lid. The least turned ones first, of those the narrowest."""
+    box = bounds(facts, thing)
+    pose, found = facts.objects[thing], []
+    for part in facts.shapes[thing]:
+        axes = pose.rotation @ part.rotation * part.half_size
+        middle = pose.position + pose.rotation @ part.center
+        middle[2] = max(middle[2] + np.abs(axes[2]).sum() - depth, box.low[2] + LOWEST_M)
+        side = "right" if middle[1] > (box.low[1] + box.high[1]) / 2 else "left"
+        for turn in np.arange(-np.pi / 2, np.pi / 2, STEP_RAD):
+            opening = np.array([np.cos(yaw + turn), np.sin(yaw + turn), 0.0])
+            width = float(2 * np.abs(opening @ axes).sum())
+            if width <= OPENING_M:
+                found.append((abs(turn), width, Hold(middle, float(turn), side, _room(width))))
+    return [hold for _, _, hold in sorted(found, key=lambda entry: entry[:2])]
+
+
+def hands(holds: Sequence[Hold], yaw: float) -> list[Pose]:
+    """Of the grip site there, for fingers that now open along `yaw`."""
+    return [Pose(hold.place, downward(yaw + hold.turn)) for hold in holds]
+
+
+def least_in_the_way(facts: Facts, holds: Sequence[Hold], yaw: float) -> tuple[Hold, int]:
+    """The first place where nothing is in the way of the open hand, else the one with least; and how much."""
+    standing = Boxes.of({**facts.objects, **facts.fixtures, **facts.parts}, facts)
+    best: tuple[Hold, int] | None = None
+    for hold, met in zip(holds, in_the_way(standing, hands(holds, yaw)), strict=True):
         if best is None or met < best[1]:
-            best = rim, met
+            best = hold, met
         if met == 0:
             break
     assert best is not None
