@@ -20,9 +20,9 @@ from hone.exploration.geometry import Bounds, bounds, highest_on_the_way, in_the
 from hone.exploration.phrases import CLOSE_NOW, KEEP_CLOSED, OPEN_NOW, SEPARATOR, gripper_clause, random_phrase, say
 from hone.language.plan import Plan, Subgoal
 from hone.primitives.boxes import Boxes
-from hone.primitives.conditions import reached
+from hone.primitives.conditions import is_enclosed, reached
 from hone.primitives.grasps import downward, opening_yaw
-from hone.primitives.places import place_for
+from hone.primitives.places import Share, place_for
 from hone.primitives.skills import POSITION_SCALE_M, ROTATION_SCALE_RAD, SPEED_GAIN
 from hone.seeding import numpy_generator
 
@@ -38,8 +38,8 @@ RATHER_LEFT_RAD = 0.1
 """Of two places on a rim the left one is taken, unless the right one needs this much less of a turn."""
 OVER_M = 0.04
 """Between the fingertips, or what the hand holds, and what it passes over."""
-HAND_M = 0.03
-"""How far the grip site may go below what is around: the hand itself starts 4.5 cm above it."""
+RISES_M = np.arange(0.0, 0.2, 0.02)
+"""By which a place for the hand is lifted until nothing is in its way."""
 NARROW_M = 0.03
 """How far from a place something is still under it."""
 DEPTH_M = 0.025
@@ -106,13 +106,13 @@ class RuleHinter:
 
     def __call__(self, facts: Facts, plan: Plan, history: History) -> str | None:
         step = next_step(facts, plan)
-        if step is None:
+        if step is None or is_enclosed(facts, step.target):
             return None
         if not _in_hand(facts, step.thing, history):
             return self._take(facts, step.thing, history)
         if step.verb == "pick":
             return self._say(RISE, 0.0, closed=True, history=history)
-        return self._bring(facts, step, history)
+        return self._bring(facts, step, share_of(step, plan), history)
 
     def _take(self, facts: Facts, thing: str, history: History) -> str:
         box = bounds(facts, thing)
@@ -133,16 +133,16 @@ class RuleHinter:
             offset[2] = highest_on_the_way(facts, facts.eef.position, aim) + OVER_M - facts.eef.position[2]
         return self._say(offset, turn, closed=False, history=history)
 
-    def _bring(self, facts: Facts, step: Subgoal, history: History) -> str:
+    def _bring(self, facts: Facts, step: Subgoal, share: Share | None, history: History) -> str:
         assert step.target is not None
-        box, place = bounds(facts, step.thing), place_for(facts, step.thing, step.target)
+        box, place = bounds(facts, step.thing), place_for(facts, step.thing, step.target, share)
         offset = place - facts.objects[step.thing].position
         aside = float(np.linalg.norm(offset[:2]))
         over = highest_on_the_way(facts, facts.eef.position, place, without=step.thing) + OVER_M - box.low[2]
         if aside < NEAR_M:
             under = highest_on_the_way(facts, place, place, NARROW_M, without=step.thing)
-            around = highest_on_the_way(facts, place, place, without=step.thing)
-            down = max(under + 0.01 - box.low[2], around - HAND_M - facts.eef.position[2])
+            down = under + 0.01 - box.low[2]
+            down += least_rise(facts, facts.eef.position + np.append(offset[:2], down), without=step.thing)
             if aside < ROOM_M and down > -LEVEL_M:
                 offset[2] = down
                 return self._say(_gently(offset), 0.0, closed=False, history=history)
@@ -183,6 +183,12 @@ def next_step(facts: Facts, plan: Plan) -> Subgoal | None:
         if not reached(facts, subgoal):
             return subgoal if subgoal.verb == "pick" or subgoal.verb.startswith("place") else None
     return None
+
+
+def share_of(step: Subgoal, plan: Plan) -> Share | None:
+    """Which of the things it is that are to stand on one place; `None` where it is the only one."""
+    sharing = [other.thing for other in plan.subgoals if (other.verb, other.target) == ("place_on", step.target)]
+    return Share(sharing.index(step.thing), len(sharing)) if step.thing in sharing and len(sharing) > 1 else None
 
 
 def approach_of(history: History) -> Approach:
@@ -274,6 +280,16 @@ def least_in_the_way(facts: Facts, holds: Sequence[Hold], yaw: float) -> tuple[H
             break
     assert best is not None
     return best
+
+
+def least_rise(facts: Facts, place: Float64[np.ndarray, " 3"], without: str) -> float:
+    """How much higher (m) the grip site has to be for the open hand to have room there, at most the last of `RISES_M`,
+    whatever becomes of one thing."""
+    standing = {**facts.objects, **facts.fixtures, **facts.parts}
+    del standing[without]
+    higher = [Pose(place + np.array([0.0, 0.0, rise]), facts.eef.rotation) for rise in RISES_M]
+    met = in_the_way(Boxes.of(standing, facts), higher)
+    return next((float(rise) for rise, points in zip(RISES_M, met, strict=True) if points == 0), float(RISES_M[-1]))
 
 
 def _room(width: float) -> float:

@@ -126,15 +126,17 @@ def reached(facts: Facts, subgoal: Subgoal) -> bool:
 
 
 def stands_at(facts: Facts, thing: str, target: str) -> bool:
-    """In a region or on top of it, or on another thing."""
+    """In a region or on top of it (not of one that is closed from above), or on another thing."""
     position = facts.objects[thing].position
     if target in facts.regions:
         region = facts.regions[target]
         local = region.pose.rotation.T @ (position - region.pose.position)
         inside = np.abs(local) < region.half_size + np.array([0.0, 0.0, 0.01])
+        if inside.all() or is_enclosed(facts, target):
+            return bool(inside.all())
         on_top = region.half_size[2] - 0.005 < local[2] < region.half_size[2] + ABOVE_REGION_M
         touches = region.parent is None or frozenset((thing, region.parent)) in facts.contacts
-        return bool(inside.all() or (inside[:2].all() and on_top and touches))
+        return bool(inside[:2].all() and on_top and touches)
     under = {**facts.objects, **facts.fixtures}[target]
     near = float(np.linalg.norm(position[:2] - under.position[:2])) < ON_RADIUS_M
     return near and under.position[2] <= position[2] and frozenset((thing, target)) in facts.contacts
