@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from chat_stub import chat_server, say, send
-from scenes import box, brick_and_bin, step
+from scenes import box, brick_and_bin, step, upright
 from toy_environment import SPEC, TASKS, ToyConfig, ToyEnvironment
 
 from hone.envs.libero.facts import Facts, Pose
@@ -35,7 +35,9 @@ from hone.exploration.hinter import (
     RuleHinter,
     approach_of,
     grip_on,
+    least_rise,
     next_step,
+    share_of,
 )
 from hone.exploration.llm_hinter import LlmHinter
 from hone.exploration.phrases import actions_of, check_phrase, phrase_of
@@ -43,6 +45,8 @@ from hone.language.llm import Client, LlmConfig
 from hone.language.plan import Plan, Refusal, Subgoal
 from hone.memory import Attempt, EpisodeMemory
 from hone.policies.blackbox import BlackBoxPolicy
+from hone.primitives.grasps import opening_yaw
+from hone.primitives.places import Share
 from hone.training.advantages import group_relative_advantages
 from hone.training.records import calls_of
 from hone.training.rollout import EpisodeRequest, rollout
@@ -108,6 +112,43 @@ def test_failures_bring_other_approaches():
     assert approach_of(History(seed=1)) == "plain"
     assert {approach_of(History(seed, failures=2)) for seed in range(5)} == set(APPROACHES)
     assert approach_of(History(seed=1, said=("raise, open the gripper",))) == "right"
+
+
+def test_a_solid_wide_thing_is_taken_by_what_the_fingers_fit_around():
+    facts = brick_and_bin()
+    pot = (box((0.05, 0.05, 0.05), (0, 0, 0.05)), box((0.01, 0.04, 0.02), (0, 0, 0.12)))  # a lid with a ridge on top
+    facts = replace(facts, shapes={**facts.shapes, "bin": pot})
+    aim, turn, _ = grip_on(facts, "bin", bounds(facts, "bin"), "plain")
+    np.testing.assert_allclose(aim[:2], facts.objects["bin"].position[:2])
+    assert aim[2] > facts.objects["bin"].position[2] + 0.10
+    opening = opening_yaw(facts.eef.rotation) + turn
+    assert abs(np.cos(opening)) > 0.7, "across the ridge, which is narrow along x"
+
+
+def test_things_that_share_a_surface_stand_side_by_side():
+    both = Plan("", (Subgoal("place_on", "a", "stove"), Subgoal("place_on", "b", "stove")), "test")
+    assert [share_of(subgoal, both) for subgoal in both.subgoals] == [Share(0, 2), Share(1, 2)]
+    assert share_of(both.subgoals[0], Plan("", both.subgoals[:1], "test")) is None
+    assert share_of(PLAN.subgoals[1], PLAN) is None, "into a bin one follows the other"
+
+
+def test_the_hand_is_let_down_as_far_as_it_has_room():
+    facts = brick_and_bin()
+    free, astride, before = np.array([-0.3, -0.3, 0.03]), np.array([0.0, 0.13, 0.03]), np.array([0.0, 0.08, 0.03])
+    assert least_rise(facts, free, without="brick") == 0.0
+    assert least_rise(facts, astride, without="brick") == pytest.approx(0.04), "the hand above a side 10 cm high"
+    assert least_rise(facts, before, without="brick") == pytest.approx(0.10), "a finger above it"
+    assert least_rise(facts, before, without="bin") == 0.0
+
+
+def test_nothing_is_said_of_a_place_that_is_closed_from_above():
+    facts = brick_and_bin()
+    lid = upright(0.0, 0.2, 0.2)
+    oven = {"fixtures": {"oven": lid}, "shapes": {**facts.shapes, "oven": (box((0.07, 0.07, 0.005)),)}}
+    inside = replace(facts.regions["bin_inside"], parent="oven")
+    shut = replace(facts, **oven, regions={"bin_inside": inside})
+    assert RuleHinter(8)(facts, PLAN, History(0)) is not None
+    assert RuleHinter(8)(shut, PLAN, History(0)) is None
 
 
 def test_a_wide_thing_is_taken_by_its_rim():

@@ -143,6 +143,21 @@ def test_success_terminates_and_holds(env: LiberoEnvironment):
     assert facts.satisfied == (True,)
 
 
+def test_facts_tell_that_what_sleeps_touches():
+    """MuJoCo drops the contacts of sleeping things, but the soup asleep in the basket still touches it."""
+    sleepy = LiberoConfig(physics="fast").for_practice(400, stop_at_success=False).build(1)
+    sleepy.reset([0], [OBJECT], [OFFICIAL])
+    slot = sleepy._slots[0]
+    address = slot.model.joint("alphabet_soup_1_joint0").qposadr[0]
+    slot.data.qpos[address : address + 3] = slot.data.body("basket_1_main").xpos + np.array([0, 0, 0.06])
+    for _ in range(8):
+        sleepy.step([0], np.tile(NO_OP, (1, 10, 1)))
+    soup, basket = (slot.model.body(name).id for name in ("alphabet_soup_1_main", "basket_1_main"))
+    assert slot.data.body_awake[[soup, basket]].tolist() == [0, 0], "the test needs them to have fallen asleep"
+    assert frozenset(("alphabet_soup_1", "basket_1")) in sleepy.facts([0])[0].contacts
+    sleepy.close()
+
+
 def test_state_tokens_name_the_objects_of_interest(env: LiberoEnvironment):
     env.reset([0], [OBJECT], [OFFICIAL])
     state, facts = env.observe([0]).state, env.facts([0])[0]
