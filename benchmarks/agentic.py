@@ -27,6 +27,7 @@ SEEDS = (73, 74, 75)
 MATRIX: dict[str, tuple[str, ...]] = {
     "no_demonstrations": ("cloned", "guided", "hints_alone", "random_hints", "grpo_binary", "credit"),
     "one_shot": ("cloned", "grpo_binary", "agentic", "guided", "hints_alone", "credit", "adaptive"),
+    "long": ("cloned", "grpo_binary", "agentic", "hints_alone"),
 }
 
 
@@ -87,7 +88,7 @@ def draw(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     )
     named = [arm for arms in MATRIX.values() for arm in arms]
     arms = list(dict.fromkeys([*named, *(line["arm"] for line in lines)]))
-    figure, panels = pyplot.subplots(1, len(MATRIX), figsize=(9, 3.2), sharey=True)
+    figure, panels = pyplot.subplots(1, len(MATRIX), figsize=(4.5 * len(MATRIX), 3.2), sharey=True)
     for panel, name in zip(panels, MATRIX, strict=True):
         drawn = [line for line in lines if line["row"] == name and "curve" in line]
         for line in drawn:

@@ -18,9 +18,10 @@ from jaxtyping import Float64
 from hone.envs.libero.facts import Facts, Pose
 from hone.exploration.geometry import Bounds, bounds, highest_on_the_way, in_the_way
 from hone.exploration.phrases import CLOSE_NOW, KEEP_CLOSED, OPEN_NOW, SEPARATOR, gripper_clause, random_phrase, say
+from hone.exploration.shutting import shut
 from hone.language.plan import Plan, Subgoal
 from hone.primitives.boxes import Boxes
-from hone.primitives.conditions import is_enclosed, reached
+from hone.primitives.conditions import is_enclosed, joint_of, reached
 from hone.primitives.grasps import downward, opening_yaw
 from hone.primitives.places import Share, place_for
 from hone.primitives.skills import POSITION_SCALE_M, ROTATION_SCALE_RAD, SPEED_GAIN
@@ -95,7 +96,8 @@ class Hinter(Protocol):
 
 @dataclass(frozen=True)
 class RuleHinter:
-    """Compares the hand with the plan's first sub-goal that does not hold yet. Knows to pick and to place.
+    """Compares the hand with the plan's first sub-goal that does not hold yet. Knows to pick, to place
+    and to shut a drawer.
 
     Where attempts at the task failed before, each episode draws one of the `APPROACHES` from its seed. The next one in
     the list follows each time its fingers closed on nothing, and after `PATIENCE` looks.
@@ -106,8 +108,11 @@ class RuleHinter:
 
     def __call__(self, facts: Facts, plan: Plan, history: History) -> str | None:
         step = next_step(facts, plan)
-        if step is None or is_enclosed(facts, step.target):
+        if step is None:
             return None
+        if step.verb == "close":
+            motion = shut(facts, joint_of(facts, step.thing))
+            return self._say(motion.offset, motion.turn, closed=True, history=history)
         if not _in_hand(facts, step.thing, history):
             return self._take(facts, step.thing, history)
         if step.verb == "pick":
@@ -153,13 +158,22 @@ class RuleHinter:
                 offset[:2] *= 0.3
         return self._say(offset, 0.0, closed=True, history=history)
 
-    def _say(self, offset: Float64[np.ndarray, " 3"], turn: float, *, closed: bool, history: History) -> str:
-        """The phrase of the mean action that would cover an offset (m) and a turn (rad) in one chunk, if one can, with
-        the gripper to end `closed` or open."""
+    def _say(
+        self,
+        offset: Float64[np.ndarray, " 3"],
+        turn: float | Float64[np.ndarray, " 3"],
+        *,
+        closed: bool,
+        history: History,
+    ) -> str:
+        """The phrase of the mean action that would cover an offset (m) and a turn (rad, about the vertical, or a
+        rotation vector) in one chunk, if one can, with the gripper to end `closed` or open."""
         reach = SPEED_GAIN * DT_S * self.chunk_length
         motion = np.zeros(6)
         motion[:3] = np.clip(offset / (reach * POSITION_SCALE_M), -FASTEST, FASTEST)
-        motion[5] = np.clip(turn / (reach * ROTATION_SCALE_RAD), -FASTEST, FASTEST)
+        motion[3:] = np.clip(
+            np.append(np.zeros(3 - np.size(turn)), turn) / (reach * ROTATION_SCALE_RAD), -FASTEST, FASTEST
+        )
         return say(motion, gripper_clause(_fingers(history) in (CLOSE_NOW, KEEP_CLOSED), closed))
 
 
@@ -181,8 +195,15 @@ def next_step(facts: Facts, plan: Plan) -> Subgoal | None:
         if subgoal.verb == "pick" and subgoal.thing in placed:
             continue
         if not reached(facts, subgoal):
-            return subgoal if subgoal.verb == "pick" or subgoal.verb.startswith("place") else None
+            return subgoal if speakable(facts, subgoal) else None
     return None
+
+
+def speakable(facts: Facts, subgoal: Subgoal) -> bool:
+    """There are words for how to do it."""
+    if subgoal.verb == "close":
+        return facts.joints[joint_of(facts, subgoal.thing)].kind == "slide"
+    return (subgoal.verb == "pick" or subgoal.verb.startswith("place")) and not is_enclosed(facts, subgoal.target)
 
 
 def share_of(step: Subgoal, plan: Plan) -> Share | None:

@@ -110,11 +110,11 @@ def _kind(clause: str) -> str | int:
 
 
 def random_phrase(generator: np.random.Generator) -> str:
-    """A phrase whose clauses are drawn evenly; a tilt is left out with probability nine tenths, any other motion with
-    one half."""
+    """A phrase whose clauses are drawn evenly; a tilt is left out with probability seven tenths, any other motion
+    with one half."""
     clauses = []
     for axis, (negative, positive, _) in enumerate(AXES):
-        if generator.random() < (0.1 if axis in TILTS else 0.5):
+        if generator.random() < (0.3 if axis in TILTS else 0.5):
             template = (negative, positive)[generator.integers(2)]
             clauses.append(_clause(template, SIZES[generator.integers(len(SIZES))]))
     return SEPARATOR.join([*(clauses or [STAY]), GRIPPER[generator.integers(len(GRIPPER))]])
