@@ -27,6 +27,7 @@ SEEDS = (73, 74, 75)
 MATRIX: dict[str, tuple[str, ...]] = {
     "no_demonstrations": ("cloned", "guided", "hints_alone", "random_hints", "grpo_binary", "credit"),
     "one_shot": ("cloned", "grpo_binary", "agentic", "guided", "hints_alone", "credit", "adaptive"),
+    "one_shot_images": ("cloned", "agentic", "grpo_binary"),
     "long": ("cloned", "grpo_binary", "agentic", "hints_alone"),
 }
 

@@ -90,10 +90,15 @@ PRACTICE = ImproveConfig(
 """The privileged state policy, whose rollouts cost no pictures."""
 LONG_PRACTICE = replace(PRACTICE, demos=15, clone=replace(PRACTICE.clone, steps=3000), train_step_cap=520)
 """Several things after each other, from a start of 40 to 50 %."""
+SEEING_PRACTICE = replace(
+    PRACTICE, network=SmallPolicyConfig(follows_hints=True), clone=replace(PRACTICE.clone, steps=600)
+)
+"""The image policy, which is told nothing that cameras do not show but the hints."""
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
         Row("one_shot", "libero_spatial", practice=PRACTICE),
+        Row("one_shot_images", "libero_spatial", practice=SEEING_PRACTICE),
         Row("one_shot_quick", "libero_spatial", (1, 6, 8), practice=replace(PRACTICE, groups=9, iterations=6)),
         Row("no_demonstrations", "libero_spatial", demonstrated="libero_object", practice=PRACTICE),
         Row("long", "libero_10", practice=LONG_PRACTICE),
