@@ -27,18 +27,8 @@ from hone.exploration.guidance import (
     hint_probability,
     mark_hinted,
 )
-from hone.exploration.hinter import (
-    APPROACHES,
-    Hinter,
-    History,
-    RandomHinter,
-    RuleHinter,
-    approach_of,
-    grip_on,
-    least_rise,
-    next_step,
-    share_of,
-)
+from hone.exploration.hinter import Hinter, History, RandomHinter, RuleHinter, approach_of, next_step, share_of
+from hone.exploration.holds import APPROACHES, grip_on, least_rise
 from hone.exploration.llm_hinter import LlmHinter
 from hone.exploration.phrases import actions_of, check_phrase, phrase_of
 from hone.language.llm import Client, LlmConfig

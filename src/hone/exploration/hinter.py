@@ -8,51 +8,29 @@ See docs/algorithms/exploration.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
 
-from hone.envs.libero.facts import Facts, Pose
-from hone.exploration.geometry import Bounds, bounds, highest_on_the_way, in_the_way
+from hone.envs.libero.facts import Facts
+from hone.exploration.geometry import bounds, highest_on_the_way
+from hone.exploration.holds import APPROACHES, ROOM_M, Approach, grip_on, least_rise
 from hone.exploration.phrases import CLOSE_NOW, KEEP_CLOSED, OPEN_NOW, SEPARATOR, gripper_clause, random_phrase, say
 from hone.exploration.shutting import shut
 from hone.language.plan import Plan, Subgoal
-from hone.primitives.boxes import Boxes
 from hone.primitives.conditions import is_enclosed, joint_of, reached
-from hone.primitives.grasps import downward, opening_yaw
 from hone.primitives.places import Share, place_for
 from hone.primitives.skills import POSITION_SCALE_M, ROTATION_SCALE_RAD, SPEED_GAIN
 from hone.seeding import numpy_generator
 
 DT_S = 0.05
-OPENING_M = 0.07
-"""Widest thing that is taken about its middle."""
-WIDEST_M = 0.08
-"""Between the fingers of an open hand."""
 WIDE_OPEN_M = 0.07
-STEP_RAD = np.pi / 6
-"""Between two places on a rim, and between two turns of the hand, that are looked at."""
-RATHER_LEFT_RAD = 0.1
-"""Of two places on a rim the left one is taken, unless the right one needs this much less of a turn."""
 OVER_M = 0.04
 """Between the fingertips, or what the hand holds, and what it passes over."""
-RISES_M = np.arange(0.0, 0.2, 0.02)
-"""By which a place for the hand is lifted until nothing is in its way."""
 NARROW_M = 0.03
 """How far from a place something is still under it."""
-DEPTH_M = 0.025
-"""How far below a thing's top it is taken."""
-LOWEST_M = 0.014
-"""Least height of the grip site over what a thing stands on."""
-ROOM_M = 0.016
-"""How far from the middle of its place a thing may be put down, and fingers may come down along a thing."""
-TIGHT_M = 0.008
-"""The same, where something stands at the fingers."""
-SPARE_M = 0.003
-"""What is kept of the room between a thing and the open fingers."""
 NEAR_M = 0.04
 """Where coming down begins: from here on the lower, the better centred."""
 LEVEL_M = 0.012
@@ -67,11 +45,6 @@ TURNED_RAD = 0.15
 RISE = np.array([0.0, 0.0, 0.06])
 FASTEST = 0.85
 """Largest mean action, in action units, that is asked for."""
-
-Approach = Literal["plain", "right", "left", "deeper", "higher"]
-APPROACHES: tuple[Approach, ...] = ("plain", "right", "left", "deeper", "higher")
-"""Hypotheses about how to take a thing: by its middle (or where its rim is freest, on the left if it is free
-there), its right or its left side, deeper, higher."""
 
 
 @dataclass(frozen=True)
@@ -219,105 +192,6 @@ def approach_of(history: History) -> Approach:
     return APPROACHES[(first + missed) % len(APPROACHES)]
 
 
-def grip_on(
-    facts: Facts, thing: str, box: Bounds, approach: Approach
-) -> tuple[Float64[np.ndarray, " 3"], float, float]:
-    """To take a thing by the box around it: where the grip site is to be, how far to turn the hand first (rad), and how
-    far aside of there the fingers still come down around it (m)."""
-    yaw = opening_yaw(facts.eef.rotation)
-    across = int(abs(np.cos(yaw)) < abs(np.sin(yaw)))  # the level axis along which the fingers open
-    size = box.high - box.low
-    aim = (box.low + box.high) / 2
-    depth = {"deeper": 2 * DEPTH_M, "higher": DEPTH_M / 2}.get(approach, DEPTH_M)
-    aim[2] = max(box.high[2] - depth, box.low[2] + LOWEST_M)
-    if size[across] <= OPENING_M:
-        turn = _to_axis(yaw, across)
-        aim[1] += {"left": -0.01, "right": 0.01}.get(approach, 0.0)
-        return aim, turn, _room(size[across])
-    if size[1 - across] <= OPENING_M:
-        return aim, _to_axis(yaw, 1 - across), _room(size[1 - across])
-    rims = rims_about(aim, float(size[:2].min()) / 2 - 0.004, yaw)
-    own = Boxes.of({thing: facts.objects[thing]}, facts)
-    hollow = [rim for rim, met in zip(rims, in_the_way(own, hands(rims, yaw)), strict=True) if met == 0]
-    holds = hollow or ridges_of(facts, thing, depth, yaw) or rims
-    if approach in ("left", "right"):
-        holds = [hold for hold in holds if hold.side == approach] or holds
-    hold, met = least_in_the_way(facts, holds, yaw)
-    return hold.place, hold.turn, hold.room if met == 0 else min(hold.room, TIGHT_M)
-
-
-@dataclass(frozen=True)
-class Hold:
-    """Where a wide thing may be taken: the grip site there, how far to turn for it (rad), its side of the thing, and
-    how far aside of there the fingers still come down around it (m)."""
-
-    place: Float64[np.ndarray, " 3"]
-    turn: float
-    side: Literal["left", "right"]
-    room: float
-
-
-def rims_about(middle: Float64[np.ndarray, " 3"], radius: float, yaw: float) -> list[Hold]:
-    """Places on a rim for fingers that now open along `yaw`: the least turned ones first, of those the left ones."""
-    rims = []
-    for angle in np.arange(0.0, 2 * np.pi, STEP_RAD):
-        direction = np.array([np.cos(angle), np.sin(angle), 0.0])
-        side = "right" if angle < np.pi else "left"
-        rims.append(Hold(middle + radius * direction, _half_turn(angle - yaw), side, ROOM_M))
-    return sorted(rims, key=lambda rim: abs(rim.turn) + RATHER_LEFT_RAD * (rim.side == "right"))
-
-
-def ridges_of(facts: Facts, thing: str, depth: float, yaw: float) -> list[Hold]:
-    """The boxes that a thing is made of, `depth` (m) below the top of each, wherever fingers that now open along `yaw`
-    and then turn fit around it alone: a handle, a lid. The least turned ones first, of those the narrowest."""
-    box = bounds(facts, thing)
-    pose, found = facts.objects[thing], []
-    for part in facts.shapes[thing]:
-        axes = pose.rotation @ part.rotation * part.half_size
-        middle = pose.position + pose.rotation @ part.center
-        middle[2] = max(middle[2] + np.abs(axes[2]).sum() - depth, box.low[2] + LOWEST_M)
-        side = "right" if middle[1] > (box.low[1] + box.high[1]) / 2 else "left"
-        for turn in np.arange(-np.pi / 2, np.pi / 2, STEP_RAD):
-            opening = np.array([np.cos(yaw + turn), np.sin(yaw + turn), 0.0])
-            width = float(2 * np.abs(opening @ axes).sum())
-            if width <= OPENING_M:
-                found.append((abs(turn), width, Hold(middle, float(turn), side, _room(width))))
-    return [hold for _, _, hold in sorted(found, key=lambda entry: entry[:2])]
-
-
-def hands(holds: Sequence[Hold], yaw: float) -> list[Pose]:
-    """Of the grip site there, for fingers that now open along `yaw`."""
-    return [Pose(hold.place, downward(yaw + hold.turn)) for hold in holds]
-
-
-def least_in_the_way(facts: Facts, holds: Sequence[Hold], yaw: float) -> tuple[Hold, int]:
-    """The first place where nothing is in the way of the open hand, else the one with least; and how much."""
-    standing = Boxes.of({**facts.objects, **facts.fixtures, **facts.parts}, facts)
-    best: tuple[Hold, int] | None = None
-    for hold, met in zip(holds, in_the_way(standing, hands(holds, yaw)), strict=True):
-        if best is None or met < best[1]:
-            best = hold, met
-        if met == 0:
-            break
-    assert best is not None
-    return best
-
-
-def least_rise(facts: Facts, place: Float64[np.ndarray, " 3"], without: str) -> float:
-    """How much higher (m) the grip site has to be for the open hand to have room there, at most the last of `RISES_M`,
-    whatever becomes of one thing."""
-    standing = {**facts.objects, **facts.fixtures, **facts.parts}
-    del standing[without]
-    higher = [Pose(place + np.array([0.0, 0.0, rise]), facts.eef.rotation) for rise in RISES_M]
-    met = in_the_way(Boxes.of(standing, facts), higher)
-    return next((float(rise) for rise, points in zip(RISES_M, met, strict=True) if points == 0), float(RISES_M[-1]))
-
-
-def _room(width: float) -> float:
-    """How far beside its middle open fingers still come down around a thing of this width (m)."""
-    return min(max((WIDEST_M - width) / 2 - SPARE_M, SPARE_M), ROOM_M)
-
-
 def _funnel(aside: float, room: float, down: float, over: float) -> float:
     """How far to go up or down: `down` where there is room, `over` at `NEAR_M`, and evenly in between.
 
@@ -331,16 +205,6 @@ def _gently(offset: Float64[np.ndarray, " 3"]) -> Float64[np.ndarray, " 3"]:
     """The rest of the way while the fingers close or open: at most a little of it. Were they to wait for nothing else,
     the border of where they may begin would be a place to come to rest at for who learns it by regression."""
     return np.clip(offset, -GENTLY_M, GENTLY_M)
-
-
-def _to_axis(yaw: float, axis: int) -> float:
-    """The least turn (rad) after which fingers that open along `yaw` open along level axis 0 (x) or 1 (y)."""
-    return _half_turn(axis * np.pi / 2 - yaw)
-
-
-def _half_turn(angle: float) -> float:
-    """The least of the turns (rad) that come to the same, as far as two fingers go."""
-    return float((angle + np.pi / 2) % np.pi - np.pi / 2)
 
 
 def _fingers(history: History) -> str | None:
