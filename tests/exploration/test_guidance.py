@@ -108,11 +108,24 @@ def test_a_solid_wide_thing_is_taken_by_what_the_fingers_fit_around():
     facts = brick_and_bin()
     pot = (box((0.05, 0.05, 0.05), (0, 0, 0.05)), box((0.01, 0.04, 0.02), (0, 0, 0.12)))  # a lid with a ridge on top
     facts = replace(facts, shapes={**facts.shapes, "bin": pot})
-    aim, turn, _ = grip_on(facts, "bin", bounds(facts, "bin"), "plain")
+    hold = grip_on(facts, "bin", bounds(facts, "bin"), "plain")
+    aim, turn = hold.place, hold.turn
     np.testing.assert_allclose(aim[:2], facts.objects["bin"].position[:2])
     assert aim[2] > facts.objects["bin"].position[2] + 0.10
     opening = opening_yaw(facts.eef.rotation) + turn
     assert abs(np.cos(opening)) > 0.7, "across the ridge, which is narrow along x"
+
+
+def test_a_long_thing_is_taken_nearer_to_an_end_where_something_stands_beside_its_middle():
+    facts = brick_and_bin()
+    bar = replace(facts, shapes={**facts.shapes, "brick": (box((0.06, 0.02, 0.03)),)})
+    middle = bar.objects["brick"].position
+    np.testing.assert_allclose(grip_on(bar, "brick", bounds(bar, "brick"), "plain").place[:2], middle[:2])
+    post = Pose(middle + np.array([0.0, 0.05, 0.0]), np.eye(3))
+    shapes = {**bar.shapes, "post": (box((0.01, 0.01, 0.1)),)}
+    beside = replace(bar, objects={**bar.objects, "post": post}, shapes=shapes)
+    hold = grip_on(beside, "brick", bounds(beside, "brick"), "plain")
+    assert abs(hold.place[0] - middle[0]) == pytest.approx(0.042)
 
 
 def test_things_that_share_a_surface_stand_side_by_side():
@@ -144,26 +157,27 @@ def test_nothing_is_said_of_a_place_that_is_closed_from_above():
 def test_a_wide_thing_is_taken_by_its_rim():
     facts = brick_and_bin()
     around = bounds(facts, "bin")
-    left, _, _ = grip_on(facts, "bin", bounds(facts, "bin"), "left")
-    right, _, _ = grip_on(facts, "bin", bounds(facts, "bin"), "right")
+    left = grip_on(facts, "bin", bounds(facts, "bin"), "left").place
+    right = grip_on(facts, "bin", bounds(facts, "bin"), "right").place
     assert left[1] == pytest.approx(around.low[1] + 0.004)
     assert right[1] == pytest.approx(around.high[1] - 0.004)
-    plain, _, _ = grip_on(facts, "bin", bounds(facts, "bin"), "plain")
+    plain = grip_on(facts, "bin", bounds(facts, "bin"), "plain").place
     np.testing.assert_array_equal(plain, left)
     wall = replace(facts.objects["bin"], position=facts.objects["bin"].position - [0.0, 0.16, 0.0])
     beside = {"objects": {**facts.objects, "wall": wall}, "shapes": {**facts.shapes, "wall": (box((0.02, 0.02, 0.2)),)}}
-    other, _, _ = grip_on(replace(facts, **beside), "bin", bounds(facts, "bin"), "plain")
+    other = grip_on(replace(facts, **beside), "bin", bounds(facts, "bin"), "plain").place
     np.testing.assert_array_equal(other, right)  # the hand would come down on the wall
     mirrored = Pose(wall.position * [1.0, -1.0, 1.0] + [0.0, 2 * facts.objects["bin"].position[1], 0.0], wall.rotation)
     both = {
         "objects": {**beside["objects"], "wall": wall, "other_wall": mirrored},
         "shapes": {**beside["shapes"], "other_wall": beside["shapes"]["wall"]},
     }
-    between, turn, _ = grip_on(replace(facts, **both), "bin", bounds(facts, "bin"), "plain")
+    hold = grip_on(replace(facts, **both), "bin", bounds(facts, "bin"), "plain")
+    between, turn = hold.place, hold.turn
     assert abs(turn) == pytest.approx(np.pi / 6)  # neither side is free: the hand turns
     middle = (around.low + around.high) / 2
     assert np.linalg.norm(between[:2] - middle[:2]) == pytest.approx(right[1] - middle[1])
-    brick, _, _ = grip_on(facts, "brick", bounds(facts, "brick"), "plain")
+    brick = grip_on(facts, "brick", bounds(facts, "brick"), "plain").place
     np.testing.assert_allclose(brick[:2], facts.objects["brick"].position[:2])
 
 

@@ -94,22 +94,22 @@ class RuleHinter:
 
     def _take(self, facts: Facts, thing: str, history: History) -> str:
         box = bounds(facts, thing)
-        aim, turn, room = grip_on(facts, thing, box, approach_of(history))
-        offset = aim - facts.eef.position
+        hold = grip_on(facts, thing, box, approach_of(history))
+        offset = hold.place - facts.eef.position
         aside = float(np.linalg.norm(offset[:2]))
         if _fingers(history) == CLOSE_NOW:
             return self._say(np.zeros(3), 0.0, closed=True, history=history)
         if facts.gripper_width_m < WIDE_OPEN_M:  # the fingers met nothing, or have just let go
             return self._say(RISE, 0.0, closed=False, history=history)
         stuck = _lowering(history) and float(np.linalg.norm(offset)) < STUCK_M
-        if stuck or (aside < room and abs(turn) < TURNED_RAD and offset[2] > -LEVEL_M):
+        if stuck or (aside < hold.room and abs(hold.turn) < TURNED_RAD and offset[2] > -LEVEL_M):
             return self._say(_gently(offset), 0.0, closed=True, history=history)
         if aside < NEAR_M:
             over = box.high[2] + OVER_M - facts.eef.position[2]
-            offset[2] = _funnel(aside, room, offset[2], over)
+            offset[2] = _funnel(aside, hold.room, offset[2], over)
         else:
-            offset[2] = highest_on_the_way(facts, facts.eef.position, aim) + OVER_M - facts.eef.position[2]
-        return self._say(offset, turn, closed=False, history=history)
+            offset[2] = highest_on_the_way(facts, facts.eef.position, hold.place) + OVER_M - facts.eef.position[2]
+        return self._say(offset, hold.turn, closed=False, history=history)
 
     def _bring(self, facts: Facts, step: Subgoal, share: Share | None, history: History) -> str:
         assert step.target is not None

@@ -7,7 +7,7 @@ for a grasp that holds (`hone.primitives.grasps`) is the expert's, not the hinte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -36,6 +36,8 @@ ROOM_M = 0.016
 """How far from the middle of its place a thing may be put down, and fingers may come down along a thing."""
 TIGHT_M = 0.008
 """The same, where something stands at the fingers."""
+END_M = 0.018
+"""How near to an end of a thing the middle of the fingers may come."""
 SPARE_M = 0.003
 """What is kept of the room between a thing and the open fingers."""
 
@@ -45,42 +47,45 @@ APPROACHES: tuple[Approach, ...] = ("plain", "right", "left", "deeper", "higher"
 there), its right or its left side, deeper, higher."""
 
 
-def grip_on(
-    facts: Facts, thing: str, box: Bounds, approach: Approach
-) -> tuple[Float64[np.ndarray, " 3"], float, float]:
-    """To take a thing by the box around it: where the grip site is to be, how far to turn the hand first (rad), and how
-    far aside of there the fingers still come down around it (m)."""
-    yaw = opening_yaw(facts.eef.rotation)
-    across = int(abs(np.cos(yaw)) < abs(np.sin(yaw)))  # the level axis along which the fingers open
-    size = box.high - box.low
-    aim = (box.low + box.high) / 2
-    depth = {"deeper": 2 * DEPTH_M, "higher": DEPTH_M / 2}.get(approach, DEPTH_M)
-    aim[2] = max(box.high[2] - depth, box.low[2] + LOWEST_M)
-    if size[across] <= OPENING_M:
-        turn = _to_axis(yaw, across)
-        aim[1] += {"left": -0.01, "right": 0.01}.get(approach, 0.0)
-        return aim, turn, _room(size[across])
-    if size[1 - across] <= OPENING_M:
-        return aim, _to_axis(yaw, 1 - across), _room(size[1 - across])
-    rims = rims_about(aim, float(size[:2].min()) / 2 - 0.004, yaw)
-    own = Boxes.of({thing: facts.objects[thing]}, facts)
-    hollow = [rim for rim, met in zip(rims, in_the_way(own, hands(rims, yaw)), strict=True) if met == 0]
-    holds = hollow or ridges_of(facts, thing, depth, yaw) or rims
-    if approach in ("left", "right"):
-        holds = [hold for hold in holds if hold.side == approach] or holds
-    hold, met = least_in_the_way(facts, holds, yaw)
-    return hold.place, hold.turn, hold.room if met == 0 else min(hold.room, TIGHT_M)
-
-
 @dataclass(frozen=True)
 class Hold:
-    """Where a wide thing may be taken: the grip site there, how far to turn for it (rad), its side of the thing, and
+    """Where a thing may be taken: the grip site there, how far to turn for it (rad), its side of the thing, and
     how far aside of there the fingers still come down around it (m)."""
 
     place: Float64[np.ndarray, " 3"]
     turn: float
     side: Literal["left", "right"]
     room: float
+
+
+def grip_on(facts: Facts, thing: str, box: Bounds, approach: Approach) -> Hold:
+    """Where to take a thing, by the `box` around it: the first place that leaves the open hand room, or most room."""
+    yaw = opening_yaw(facts.eef.rotation)
+    across = int(abs(np.cos(yaw)) < abs(np.sin(yaw)))  # the level axis along which the fingers open
+    size = box.high - box.low
+    aim = (box.low + box.high) / 2
+    depth = {"deeper": 2 * DEPTH_M, "higher": DEPTH_M / 2}.get(approach, DEPTH_M)
+    aim[2] = max(box.high[2] - depth, box.low[2] + LOWEST_M)
+    narrow = next((axis for axis in (across, 1 - across) if size[axis] <= OPENING_M), None)
+    if narrow is not None:
+        aim[1] += {"left": -0.01, "right": 0.01}.get(approach, 0.0)
+        holds = middles_of(aim, size, narrow, yaw)
+    else:
+        rims = rims_about(aim, float(size[:2].min()) / 2 - 0.004, yaw)
+        own = Boxes.of({thing: facts.objects[thing]}, facts)
+        hollow = [rim for rim, met in zip(rims, in_the_way(own, hands(rims, yaw)), strict=True) if met == 0]
+        holds = hollow or ridges_of(facts, thing, depth, yaw) or rims
+        if approach in ("left", "right"):
+            holds = [hold for hold in holds if hold.side == approach] or holds
+    return least_in_the_way(facts, holds, yaw)
+
+
+def middles_of(aim: Float64[np.ndarray, " 3"], size: Float64[np.ndarray, " 3"], narrow: int, yaw: float) -> list[Hold]:
+    """Across the `narrow` level axis of an upright box of some size (m): about its middle, or nearer to an end."""
+    turn, room = _half_turn(narrow * np.pi / 2 - yaw), _room(float(size[narrow]))
+    to_end = max(size[1 - narrow] / 2 - END_M, 0.0)
+    along = np.eye(3)[1 - narrow]
+    return [Hold(aim + share * to_end * along, turn, "left", room) for share in (0.0, 1.0, -1.0)]
 
 
 def rims_about(middle: Float64[np.ndarray, " 3"], radius: float, yaw: float) -> list[Hold]:
@@ -116,17 +121,17 @@ def hands(holds: Sequence[Hold], yaw: float) -> list[Pose]:
     return [Pose(hold.place, downward(yaw + hold.turn)) for hold in holds]
 
 
-def least_in_the_way(facts: Facts, holds: Sequence[Hold], yaw: float) -> tuple[Hold, int]:
-    """The first place where nothing is in the way of the open hand, else the one with least; and how much."""
+def least_in_the_way(facts: Facts, holds: Sequence[Hold], yaw: float) -> Hold:
+    """The first place where nothing is in the way of the open hand, else the one with least, and little room there."""
     standing = Boxes.of({**facts.objects, **facts.fixtures, **facts.parts}, facts)
     best: tuple[Hold, int] | None = None
     for hold, met in zip(holds, in_the_way(standing, hands(holds, yaw)), strict=True):
+        if met == 0:
+            return hold
         if best is None or met < best[1]:
             best = hold, met
-        if met == 0:
-            break
     assert best is not None
-    return best
+    return replace(best[0], room=min(best[0].room, TIGHT_M))
 
 
 def least_rise(facts: Facts, place: Float64[np.ndarray, " 3"], without: str) -> float:
@@ -142,11 +147,6 @@ def least_rise(facts: Facts, place: Float64[np.ndarray, " 3"], without: str) -> 
 def _room(width: float) -> float:
     """How far beside its middle open fingers still come down around a thing of this width (m)."""
     return min(max((WIDEST_M - width) / 2 - SPARE_M, SPARE_M), ROOM_M)
-
-
-def _to_axis(yaw: float, axis: int) -> float:
-    """The least turn (rad) after which fingers that open along `yaw` open along level axis 0 (x) or 1 (y)."""
-    return _half_turn(axis * np.pi / 2 - yaw)
 
 
 def _half_turn(angle: float) -> float:
