@@ -27,7 +27,16 @@ from hone.exploration.guidance import (
     hint_probability,
     mark_hinted,
 )
-from hone.exploration.hinter import Hinter, History, RandomHinter, RuleHinter, approach_of, next_step, share_of
+from hone.exploration.hinter import (
+    PATIENCE,
+    Hinter,
+    History,
+    RandomHinter,
+    RuleHinter,
+    approach_of,
+    next_step,
+    share_of,
+)
 from hone.exploration.holds import APPROACHES, grip_on, least_rise
 from hone.exploration.llm_hinter import LlmHinter
 from hone.exploration.phrases import actions_of, check_phrase, phrase_of
@@ -101,7 +110,16 @@ def test_a_low_hand_rises_over_what_is_on_its_way():
 def test_failures_bring_other_approaches():
     assert approach_of(History(seed=1)) == "plain"
     assert {approach_of(History(seed, failures=2)) for seed in range(5)} == set(APPROACHES)
-    assert approach_of(History(seed=1, said=("raise, open the gripper",))) == "right"
+    met_nothing, put_down, waiting = (
+        "raise far, open the gripper",
+        "stay, open the gripper",
+        "lower, keep the gripper open",
+    )
+    assert approach_of(History(seed=1, said=(met_nothing,))) == "right"
+    assert approach_of(History(seed=1, said=(met_nothing, put_down))) == "plain", "the next thing is another matter"
+    assert approach_of(History(seed=1, said=(waiting,) * (PATIENCE + 1))) == "right"
+    assert approach_of(History(seed=1, said=(waiting,) * PATIENCE + (put_down, waiting))) == "plain"
+    assert approach_of(History(seed=1, done=(met_nothing,) * 30)) == "plain", "a pupil is told the same every time"
 
 
 def test_a_solid_wide_thing_is_taken_by_what_the_fingers_fit_around():

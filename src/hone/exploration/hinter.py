@@ -8,6 +8,7 @@ See docs/algorithms/exploration.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -186,10 +187,28 @@ def share_of(step: Subgoal, plan: Plan) -> Share | None:
 
 
 def approach_of(history: History) -> Approach:
-    """How to take the thing this time."""
-    missed = sum(hint is not None and OPEN_NOW in hint for hint in history.said) + len(history.said) // PATIENCE
+    """How to take the thing this time.
+
+    Where nothing is said aloud it is always the same one: a pupil who is to learn it cannot know what was tried before.
+    """
+    aloud = [hint for hint in history.said if hint is not None]
+    if not aloud:
+        return APPROACHES[history.seed % len(APPROACHES) if history.failures else 0]
+    here = aloud[_last(aloud, _lets_go) + 1 :]
+    missed = sum(OPEN_NOW in hint for hint in here)
+    waited = len(here) - 1 - _last(here, lambda hint: OPEN_NOW in hint or CLOSE_NOW in hint)
     first = history.seed % len(APPROACHES) if history.failures else 0
-    return APPROACHES[(first + missed) % len(APPROACHES)]
+    return APPROACHES[(first + missed + waited // PATIENCE) % len(APPROACHES)]
+
+
+def _last(hints: Sequence[str], fits: Callable[[str], bool]) -> int:
+    """Where the last one is that fits; -1 where none does."""
+    return max((i for i, hint in enumerate(hints) if fits(hint)), default=-1)
+
+
+def _lets_go(hint: str) -> bool:
+    """Of what was brought: the fingers open, and the hand does not rise as it does when they met nothing."""
+    return OPEN_NOW in hint and "raise far" not in hint
 
 
 def _funnel(aside: float, room: float, down: float, over: float) -> float:
