@@ -12,6 +12,7 @@ from typing import Annotated
 
 import tyro
 
+from hone.cli.data_check import Check, check
 from hone.cli.demos import summary
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
@@ -52,12 +53,16 @@ class Config:
     """Options of `hone data`."""
 
     action: Annotated[
-        Annotated[Export, tyro.conf.subcommand("export")] | Annotated[Import, tyro.conf.subcommand("import")],
+        Annotated[Export, tyro.conf.subcommand("export")]
+        | Annotated[Import, tyro.conf.subcommand("import")]
+        | Annotated[Check, tyro.conf.subcommand("check")],
         tyro.conf.arg(name=""),
     ]
 
 
 def run(config: Config) -> int:
+    if isinstance(config.action, Check):
+        return check(config.action)
     return _export(config.action) if isinstance(config.action, Export) else _import(config.action)
 
 
@@ -78,12 +83,13 @@ def _export(config: Export) -> int:
 
 
 def _import(config: Import) -> int:
-    from hone.data.lerobot_reader import LerobotReader, import_lerobot
+    from hone.data.lerobot_reader import LerobotReader
+    from hone.data.sources import import_episodes
 
     started = time.monotonic()
     reader = LerobotReader(config.dataset, config.convention, config.image_size)
     with TerminalProgress().stage("importing", len(reader)) as step:
-        import_lerobot(reader, config.output, on_episode=lambda _: step(1))
+        import_episodes(reader, config.output, on_episode=lambda _: step(1))
     result = summary(read_headers(config.output))
     people().print(
         f"{result['episodes']} episodes ({result['successes']} successes) in {config.output} "

@@ -12,8 +12,8 @@ Hone has them, pictures turned by 180 degrees. It is also what Hone writes.
 
 from __future__ import annotations
 
+import io
 import json
-import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from hone.data.parquet import read_parquet
 from hone.errors import HoneError
 from hone.specs import Orientation, Spec
 from hone.types import ACTION_DIM, PROPRIO_DIM
@@ -158,16 +159,6 @@ def features(spec: Spec) -> dict[str, dict[str, Any]]:
     }
 
 
-def arrow() -> types.SimpleNamespace:
-    """The parts of pyarrow that are used, or a `HoneError` that says how to install it."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise HoneError("LeRobot data sets need pyarrow: pip install 'hone-vla[data]'.") from error
-    return types.SimpleNamespace(pa=pyarrow, pq=pyarrow.parquet)
-
-
 def is_lerobot(folder: Path) -> bool:
     """Whether the folder is a LeRobot data set (of any version)."""
     return (folder / INFO).exists()
@@ -193,6 +184,33 @@ def read_info(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HoneError(f"'{path}' is damaged ({type(error).__name__}: {error}). Fetch the data set again.") from error
     return info
+
+
+def read_tasks(folder: Path) -> dict[int, str]:
+    """Every instruction by its `task_index`."""
+    table = read_parquet(folder / TASKS)
+    names = [name for name in table.column_names if name != "task_index"]  # pandas' index: "task" or nameless
+    if len(names) != 1 or "task_index" not in table.column_names:
+        raise HoneError(f"'{folder / TASKS}' has columns {table.column_names}, not task_index and task.")
+    return dict(zip(table["task_index"].to_pylist(), table[names[0]].to_pylist(), strict=True))
+
+
+def decoded(cell: dict[str, Any] | None, where: str) -> np.ndarray:
+    """One encoded picture out of a data file."""
+    import imageio.v3 as iio
+
+    if not cell or not cell.get("bytes"):
+        raise HoneError(f"{where}: a picture is not in the data file. Hone reads pictures embedded in it, or videos.")
+    try:
+        return np.asarray(iio.imread(io.BytesIO(cell["bytes"])))[..., :3]
+    except (OSError, ValueError) as error:
+        raise HoneError(f"{where}: a picture cannot be decoded ({error}).") from error
+
+
+def picture_shape(about: dict[str, Any]) -> tuple[int, int, int]:
+    """Height, width, colours, also where the colours are declared first."""
+    shape = tuple(about["shape"])
+    return (shape[1], shape[2], shape[0]) if len(shape) == 3 and shape[0] == 3 and shape[2] != 3 else shape
 
 
 def _scalar(dtype: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from hone.cache import write_error
 from hone.data import lerobot_format as lf
 from hone.data.episodes import iterate_episodes, read_dataset
 from hone.data.lerobot_stats import Stats, column_stats, join, picture_stats
+from hone.data.parquet import arrow
 from hone.data.video import VideoWriter
 from hone.errors import HoneError
 from hone.specs import Spec
@@ -75,7 +76,7 @@ class _Files:
 
 class _Writer:
     def __init__(self, root: Path, spec: Spec) -> None:
-        self._arrow = lf.arrow()
+        self._arrow = arrow()
         self._root = root
         self._spec = spec
         self._features = lf.features(spec)
