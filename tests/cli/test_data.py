@@ -50,6 +50,6 @@ def test_out_and_back_and_cloned(demos: Path, tmp_path: Path, capsys: pytest.Cap
 
 def test_bad_input_is_one_line(demos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["data", "import", "--dataset", str(demos), "--output", str(tmp_path / "back")]) == 2
-    assert "is no LeRobot data set" in capsys.readouterr().err
+    assert "Hone's own episodes already" in capsys.readouterr().err
     assert main(["data", "export", "--demos", str(demos), "--output", str(tmp_path)]) == 2
     assert "exists already" in capsys.readouterr().err

@@ -17,13 +17,13 @@ import pytest
 from hone.data import lerobot_writer
 from hone.data.episodes import EpisodeWriter, read_dataset, read_episodes
 from hone.data.lerobot_format import Convention, hone_actions, reorient
-from hone.data.lerobot_reader import UNKNOWN_PLACEMENT, LerobotReader
+from hone.data.lerobot_reader import LerobotReader
 from hone.data.lerobot_stats import column_stats, join, picture_stats
 from hone.data.lerobot_writer import export_lerobot
 from hone.data.sources import import_episodes
 from hone.errors import HoneError
 from hone.specs import Orientation, Spec
-from hone.types import Episode, Placement, Status, Task
+from hone.types import UNKNOWN_PLACEMENT, Episode, Placement, Status, Task
 
 SIDE = 32
 SPEC = Spec(image_size=SIDE)

@@ -1,6 +1,7 @@
-"""Exchange demonstrations with LeRobot: `hone data export` writes a LeRobotDataset v3.0, `hone data import` reads one.
+"""Demonstrations from and for other programs, and what is wrong with them.
 
-Needs pyarrow: `pip install 'hone-vla[data]'`. docs/data.md says what the columns mean.
+`hone data export` writes a LeRobotDataset v3.0, `hone data import` reads one, or LIBERO's HDF5 files, or RLDS, and
+`hone data check` audits any of them. Needs `pip install 'hone-vla[data]'`. docs/data.md says what the columns mean.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
 from hone.data.episodes import read_headers
 from hone.data.lerobot_format import Convention
+from hone.data.libero_hdf5 import Hdf5Convention
+from hone.data.rlds import RldsConvention
 
 
 @dataclass(frozen=True)
@@ -34,16 +37,25 @@ class Export:
 
 @dataclass(frozen=True)
 class Import:
-    """Make Hone episodes of a LeRobotDataset v3.0 of LIBERO, so that `hone clone` can learn from them."""
+    """Make Hone episodes of LIBERO recordings from elsewhere, so that `hone clone` can learn from them.
+
+    Reads a LeRobotDataset v3.0, LIBERO's own HDF5 files, and RLDS in TFRecords (openvla/modified_libero_rlds).
+    """
 
     dataset: Path
-    """Folder of the data set: the one with meta/, data/ and videos/ in it."""
+    """A LeRobot data set's folder (with meta/, data/ and videos/), an HDF5 file, or a folder of HDF5 or TFRecords."""
     output: Path
     """Folder the episodes are written to."""
     image_size: int = 84
     """Pixels on a side that pictures are resized to; 84 is what the built-in policy reads."""
+    drop_idle: bool = False
+    """Leave out steps that ask for nothing, as OpenVLA does with LIBERO's demonstrations."""
     convention: Convention = field(default_factory=Convention)
-    """What the numbers of the data set mean."""
+    """What the numbers of a LeRobot data set mean."""
+    hdf5: Hdf5Convention = field(default_factory=Hdf5Convention)
+    """What an HDF5 file does not say itself."""
+    rlds: RldsConvention = field(default_factory=RldsConvention)
+    """What an RLDS data set does not say itself."""
     json: bool = False
     """Print a summary as one JSON object on standard output."""
 
@@ -83,13 +95,13 @@ def _export(config: Export) -> int:
 
 
 def _import(config: Import) -> int:
-    from hone.data.lerobot_reader import LerobotReader
-    from hone.data.sources import import_episodes
+    from hone.data.sources import Conventions, import_episodes, open_source
 
     started = time.monotonic()
-    reader = LerobotReader(config.dataset, config.convention, config.image_size)
-    with TerminalProgress().stage("importing", len(reader)) as step:
-        import_episodes(reader, config.output, on_episode=lambda _: step(1))
+    conventions = Conventions(config.convention, config.hdf5, config.rlds)
+    source = open_source(config.dataset, conventions, config.image_size)
+    with TerminalProgress().stage("importing", len(source)) as step:
+        import_episodes(source, config.output, drop_idle=config.drop_idle, on_episode=lambda _: step(1))
     result = summary(read_headers(config.output))
     people().print(
         f"{result['episodes']} episodes ({result['successes']} successes) in {config.output} "

@@ -8,9 +8,12 @@ from hone.data.audit import Audit, audit
 from hone.data.findings import Finding
 from hone.data.integrity import check_integrity
 from hone.data.lerobot_table import LerobotTables
-from hone.data.sources import kind_of
-from hone.data.tracks import Recording, hone_recording, lerobot_recording
+from hone.data.sources import Conventions, Kind, kind_of, open_source
+from hone.data.tracks import Recording, episodes_recording, hone_recording, lerobot_recording
 from hone.errors import HoneError
+
+PICTURE_SIDE = 32
+"""Pixels on a side that pictures are read at; an audit looks at less."""
 
 
 def check(path: Path, most: int) -> Audit:
@@ -37,5 +40,8 @@ def check(path: Path, most: int) -> Audit:
     return Audit((*found, *result.findings), result.numbers)
 
 
-def _recording(path: Path, kind: str, most: int) -> Recording:
-    return hone_recording(path, most)
+def _recording(path: Path, kind: Kind, most: int) -> Recording:
+    if kind == "hone":
+        return hone_recording(path, most)
+    source = open_source(path, Conventions(), PICTURE_SIDE)
+    return episodes_recording(str(source.provenance["imported_from"]), source, len(source), most)

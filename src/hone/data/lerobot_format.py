@@ -12,7 +12,6 @@ Hone has them, pictures turned by 180 degrees. It is also what Hone writes.
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from hone.data.parquet import read_parquet
+from hone.data.pictures import decoded
 from hone.errors import HoneError
 from hone.specs import Orientation, Spec
 from hone.types import ACTION_DIM, PROPRIO_DIM
@@ -195,16 +195,11 @@ def read_tasks(folder: Path) -> dict[int, str]:
     return dict(zip(table["task_index"].to_pylist(), table[names[0]].to_pylist(), strict=True))
 
 
-def decoded(cell: dict[str, Any] | None, where: str) -> np.ndarray:
+def stored_picture(cell: dict[str, Any] | None, where: str) -> UInt8[np.ndarray, "H W 3"]:
     """One encoded picture out of a data file."""
-    import imageio.v3 as iio
-
     if not cell or not cell.get("bytes"):
         raise HoneError(f"{where}: a picture is not in the data file. Hone reads pictures embedded in it, or videos.")
-    try:
-        return np.asarray(iio.imread(io.BytesIO(cell["bytes"])))[..., :3]
-    except (OSError, ValueError) as error:
-        raise HoneError(f"{where}: a picture cannot be decoded ({error}).") from error
+    return decoded(cell["bytes"], where)
 
 
 def picture_shape(about: dict[str, Any]) -> tuple[int, int, int]:

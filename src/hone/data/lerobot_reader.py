@@ -17,15 +17,13 @@ from jaxtyping import UInt8
 
 from hone.data import lerobot_format as lf
 from hone.data.parquet import read_parquet, schema
+from hone.data.pictures import resized
 from hone.data.video import VideoReader
 from hone.errors import HoneError, unknown_name
 from hone.specs import Spec
-from hone.types import ACTION_DIM, PROPRIO_DIM, Episode, Placement, Status, Task
+from hone.types import ACTION_DIM, PROPRIO_DIM, UNKNOWN_PLACEMENT, Episode, Placement, Status, Task
 
 log = logging.getLogger(__name__)
-
-UNKNOWN_PLACEMENT = Placement("sampled", -1)
-"""A foreign data set does not say where its objects stood."""
 
 
 class LerobotReader:
@@ -170,7 +168,7 @@ class LerobotReader:
     ) -> UInt8[np.ndarray, "T S S 3"]:
         about = self._info["features"][key]
         if about["dtype"] == "image":
-            pictures = np.stack([lf.decoded(cell, f"{where}, '{key}'") for cell in frames[key].to_pylist()])
+            pictures = np.stack([lf.stored_picture(cell, f"{where}, '{key}'") for cell in frames[key].to_pylist()])
         else:
             place = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
             path = self._folder / self._info["video_path"].format(video_key=key, **place)
@@ -182,7 +180,7 @@ class LerobotReader:
                 f"{where}: pictures of '{key}' are {list(pictures.shape[1:])}, but {lf.INFO} declares {about['shape']}."
             )
         upright = lf.reorient(pictures, self._convention.image_orientation, "upright")
-        return _resized(upright, self.spec.image_size)
+        return resized(upright, self.spec.image_size)
 
 
 def _matrix(frames: Any, name: str, dim: int, where: str) -> np.ndarray:
@@ -191,13 +189,3 @@ def _matrix(frames: Any, name: str, dim: int, where: str) -> np.ndarray:
     if len(values) != len(frames) * dim:
         raise HoneError(f"{where}: '{name}' holds {len(values)} numbers in {len(frames)} rows, not {dim} in each.")
     return values.reshape(len(frames), dim).astype(np.float32)
-
-
-def _resized(pictures: np.ndarray, side: int) -> np.ndarray:
-    """Each picture at `side` pixels a side, averaged over areas."""
-    if pictures.shape[1] == side:
-        return np.ascontiguousarray(pictures)
-    from PIL import Image
-
-    box = Image.Resampling.BOX
-    return np.stack([np.asarray(Image.fromarray(picture).resize((side, side), box)) for picture in pictures])

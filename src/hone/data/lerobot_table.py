@@ -88,7 +88,7 @@ class LerobotTables:
             cells = arrow().pq.read_table(path, columns=[key], filters=[("index", "=", row.first)])[key].to_pylist()
         except (OSError, ValueError) as error:
             raise HoneError(f"{where}: '{path}' cannot be read ({error}).") from error
-        return lf.decoded(cells[0] if cells else None, where)
+        return lf.stored_picture(cells[0] if cells else None, where)
 
     def instruction(self, row: EpisodeRow) -> str:
         if row.places.get("tasks"):

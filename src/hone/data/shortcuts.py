@@ -8,7 +8,6 @@ always on episodes that were held out.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -66,8 +65,8 @@ def held_out_r2(
     return float(np.maximum(1 - left / np.maximum(total, 1e-12), 0.0).mean())
 
 
-def one_hot(labels: Sequence[int], count: int) -> Float64[np.ndarray, "N C"]:
-    return np.eye(count)[np.asarray(labels, dtype=np.int64)]
+def one_hot(labels: Int64[np.ndarray, " N"], count: int) -> Float64[np.ndarray, "N C"]:
+    return np.eye(count)[labels]
 
 
 def squared_distances(a: Float64[np.ndarray, "N D"], b: Float64[np.ndarray, "M D"]) -> Float64[np.ndarray, "N M"]:

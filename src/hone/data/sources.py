@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -15,7 +15,10 @@ import numpy as np
 
 from hone.data import lerobot_format as lf
 from hone.data.episodes import EpisodeWriter
+from hone.data.lerobot_reader import LerobotReader
+from hone.data.libero_hdf5 import Hdf5Convention, LiberoHdf5Reader
 from hone.data.motion import idle
+from hone.data.rlds import RldsConvention, RldsReader
 from hone.errors import HoneError
 from hone.specs import Spec
 from hone.types import ACTION_DIM, Episode
@@ -57,6 +60,27 @@ def kind_of(path: Path) -> Kind:
         f"'{path}' is no data set that Hone reads: no meta/info.json (LeRobotDataset v3.0), no dataset.json (Hone's), "
         "no *.hdf5 (LIBERO's), no *.tfrecord-* (RLDS) in it."
     )
+
+
+@dataclass(frozen=True)
+class Conventions:
+    """What the numbers of each format mean where it does not say so itself."""
+
+    lerobot: lf.Convention = field(default_factory=lf.Convention)
+    hdf5: Hdf5Convention = field(default_factory=Hdf5Convention)
+    rlds: RldsConvention = field(default_factory=RldsConvention)
+
+
+def open_source(path: Path, conventions: Conventions, image_size: int) -> EpisodeSource:
+    """The reader of what lies at `path`. Raises `HoneError` where its declarations do not fit."""
+    kind = kind_of(path)
+    if kind == "lerobot":
+        return LerobotReader(path, conventions.lerobot, image_size)
+    if kind == "hdf5":
+        return LiberoHdf5Reader(path, conventions.hdf5, image_size)
+    if kind == "rlds":
+        return RldsReader(path, conventions.rlds, image_size)
+    raise HoneError(f"'{path}' holds Hone's own episodes already; `hone clone --demos {path}` learns from them.")
 
 
 def import_episodes(

@@ -16,8 +16,10 @@ from jaxtyping import Float64, UInt8
 from hone.data import lerobot_format as lf
 from hone.data.episodes import read_dataset, read_headers
 from hone.data.lerobot_table import EpisodeRow, LerobotTables
+from hone.data.pictures import resized
 from hone.data.video import first_picture
 from hone.errors import HoneError
+from hone.specs import Spec
 from hone.types import Episode
 
 LOOK_SIDE = 16
@@ -77,7 +79,7 @@ def track_of(number: int, episode: Episode, official: bool | None) -> Track:
         success=episode.status == "success",
         actions=episode.actions.astype(np.float64),
         proprio=episode.proprio.astype(np.float64),
-        look=None if episode.images is None else shrunk(episode.images[0, 0]),
+        look=None if episode.images is None else resized(episode.images[:1, 0], LOOK_SIDE)[0],
         objects=objects,
         official=official,
     )
@@ -97,7 +99,7 @@ def hone_recording(folder: Path, most: int) -> Recording:
     return Recording("Hone's episodes", tracks, len(headers), spec.control_rate_hz)
 
 
-def episodes_recording(kind: str, episodes: Iterable[Episode], total: int, most: int, rate_hz: float) -> Recording:
+def episodes_recording(kind: str, episodes: Iterable[Episode], total: int, most: int) -> Recording:
     """Of episodes that a reader makes of another format, one at a time."""
     wanted = set(spread(total, most).tolist())
     tracks = tuple(
@@ -105,7 +107,7 @@ def episodes_recording(kind: str, episodes: Iterable[Episode], total: int, most:
         for number, episode in enumerate(episodes)
         if number in wanted
     )
-    return Recording(kind, tracks, total, rate_hz)
+    return Recording(kind, tracks, total, Spec().control_rate_hz)
 
 
 def lerobot_recording(tables: LerobotTables, most: int) -> Recording:
@@ -140,17 +142,9 @@ def _look(tables: LerobotTables, row: EpisodeRow) -> np.ndarray | None:
         if tables.features[key]["dtype"] == "video":
             path, start = tables.film(row, key)
             return first_picture(path, start, tables.rate_hz, LOOK_SIDE)
-        return shrunk(tables.stored_picture(row, key))
+        return resized(tables.stored_picture(row, key)[None], LOOK_SIDE)[0]
     except HoneError:
         return None
-
-
-def shrunk(picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "S S 3"]:
-    from PIL import Image
-
-    return np.asarray(
-        Image.fromarray(np.ascontiguousarray(picture)).resize((LOOK_SIDE, LOOK_SIDE), Image.Resampling.BOX)
-    )
 
 
 def by_task(tracks: Sequence[Track]) -> dict[str, list[Track]]:
