@@ -15,8 +15,6 @@ IDLE = 1e-4
 AT_EXTREME = 1e-3
 """How near to a dimension's largest size a value counts as saturated, as a share of that size."""
 LAGS = range(-2, 3)
-SETTLING = 5
-"""Control steps after a command in which fingers visibly move."""
 
 
 def idle(actions: Float64[np.ndarray, "T A"], hand: int | None) -> Bool[np.ndarray, " T"]:
@@ -75,16 +73,15 @@ def flips(actions: Float64[np.ndarray, "T A"], hand: int) -> int:
 def closing_side(actions: Columns, widths: Sequence[Float64[np.ndarray, " _"]], hand: int) -> float:
     """+1 where the fingers close under large commands, -1 where they close under small ones, 0 where nothing moves.
 
-    Each step counts by how much the fingers have moved `SETTLING` steps later.
+    Each command counts by how much the fingers move in its step.
     """
     commands, closing = [], []
     for action, width in zip(actions, widths, strict=True):
-        if len(action) > SETTLING:
-            commands.append(action[:-SETTLING, hand])
-            closing.append(width[:-SETTLING] - width[SETTLING:])
-    if not commands:
-        return 0.0
+        commands.append(action[:-1, hand])
+        closing.append(-np.diff(width))
     command, closed = np.concatenate(commands), np.concatenate(closing)
+    if not len(command):
+        return 0.0
     side = np.sign(command - (command.max() + command.min()) / 2)
     return float((side * closed).sum() / max(np.abs(closed).sum(), 1e-12))
 
