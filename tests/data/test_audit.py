@@ -169,10 +169,10 @@ def test_shortcuts_and_sameness_are_noticed(
 
 def test_uneven_tasks_are_noticed():
     kept = [one for one in tracks() if one.instruction == TASKS[0] or one.number < 6]
-    assert found(kept)["tasks"].level == "pass"
+    assert found(kept)["coverage"].level == "pass"
     single = [one for one in tracks() if one.instruction == TASKS[0] or one.number == 1]
-    assert "1 with a single one" in found(single)["tasks"].said
-    assert found(single)["tasks"].level == "warn"
+    assert "1 with a single one" in found(single)["coverage"].said
+    assert found(single)["coverage"].level == "warn"
     assert found(single)["task from the first picture"].level == "skip"
 
 

@@ -64,7 +64,7 @@ def audit(recording: Recording) -> Audit:
     broken = [track.number for track in tracks if not _finite(track)]
     if broken or not tracks:
         said = f"{len(broken)} episodes have numbers that are not finite, first {broken[0]}" if broken else "none"
-        return Audit((Finding("statistics", "numbers", "fail", said, "leave these episodes out, then check again"),))
+        return Audit((Finding("statistics", "finite", "fail", said, "leave these episodes out, then check again"),))
     findings: list[Finding] = []
     numbers: dict[str, Any] = {}
     parts: tuple[Callable[[Recording, dict[str, Any]], list[Finding]], ...] = (_statistics, _shortcuts, _diversity)
@@ -374,7 +374,7 @@ def _coverage(groups: dict[str, list[Track]]) -> Finding:
     if single:
         said += f"; {single} with a single one"
     advice = "record more of the least shown, or weigh tasks evenly; what a single episode shows cannot be checked"
-    return judged("diversity", "tasks", "warn" if uneven or single else "pass", said, advice)
+    return judged("diversity", "coverage", "warn" if uneven or single else "pass", said, advice)
 
 
 def _language(groups: dict[str, list[Track]]) -> Finding:

@@ -161,7 +161,7 @@ def _check_rows(
         late = np.abs(columns["timestamp"][mine] - frame / tables.rate_hz)
         # Time stamps are kept in single precision, which is coarser than the tolerance in long episodes.
         if (late > TIME_TOLERANCE_S + 1e-6 * frame).any():
-            at = int(late.argmax())
+            at = int((late > TIME_TOLERANCE_S + 1e-6 * frame).argmax())
             ledger.add(
                 "time stamps",
                 f"frame {at} of episode {row.number} is at {columns['timestamp'][mine][at]:.4f} s, "
@@ -173,22 +173,17 @@ def _check_rows(
 
 
 def _check_films(tables: LerobotTables, rows: list[EpisodeRow], key: str, ledger: Ledger) -> None:
-    needed: dict[Path, int] = {}
+    """Every film of a camera, then the part of each episode in it."""
+    rate, needed, spans = tables.rate_hz, dict[Path, int](), list[float]()
     for row in rows:
         try:
             path, start = tables.film(row, key)
-            end = float(row.places[f"videos/{key}/to_timestamp"])
+            spans.append(float(row.places[f"videos/{key}/to_timestamp"]) - start)
         except KeyError as error:
             ledger.add("videos", f"the episodes' table has no column {error}")
             return
-        if round((end - start) * tables.rate_hz) != row.length:
-            ledger.add(
-                "videos",
-                f"episode {row.number} has {row.length} frames, but its part of '{key}' lasts {end - start:.3f} s "
-                f"({(end - start) * tables.rate_hz:.1f} pictures)",
-            )
-        needed[path] = max(needed.get(path, 0), round(start * tables.rate_hz) + row.length)
-    declared = lf.picture_shape(tables.features[key])[:2]
+        needed[path] = max(needed.get(path, 0), round(start * rate) + row.length)
+    height, width = lf.picture_shape(tables.features[key])[:2]
     for path, count in needed.items():
         try:
             film = probe(path)
@@ -198,10 +193,14 @@ def _check_films(tables: LerobotTables, rows: list[EpisodeRow], key: str, ledger
         name = path.relative_to(tables.folder)
         if film.pictures < count:
             ledger.add("videos", f"{name} has {film.pictures} pictures, but {count} are needed")
-        if abs(film.fps - tables.rate_hz) > 0.01 * tables.rate_hz:
-            ledger.add("videos", f"{name} runs at {film.fps:g} pictures a second, but {tables.rate_hz:g} are declared")
-        if (film.height, film.width) != declared:
-            ledger.add("videos", f"{name} is {film.height} x {film.width}, but {declared[0]} x {declared[1]} declared")
+        if abs(film.fps - rate) > 0.01 * rate:
+            ledger.add("videos", f"{name} runs at {film.fps:g} pictures a second, but {rate:g} are declared")
+        if (film.height, film.width) != (height, width):
+            ledger.add("videos", f"{name} is {film.height} x {film.width}, but {height} x {width} declared")
+    for row, span in zip(rows, spans, strict=True):
+        if round(span * rate) != row.length:
+            lasts = f"lasts {span:.3f} s ({span * rate:.1f} pictures)"
+            ledger.add("videos", f"episode {row.number} has {row.length} frames, but its part of '{key}' {lasts}")
 
 
 def _check_stats(tables: LerobotTables, moments: dict[str, Moments], ledger: Ledger) -> None:

@@ -12,10 +12,10 @@ from hone.errors import HoneError
 
 def decoded(content: bytes, where: str) -> UInt8[np.ndarray, "H W 3"]:
     """One PNG or JPEG. Raises `HoneError` where it is damaged."""
-    import imageio.v3 as iio
+    from PIL import Image
 
     try:
-        return np.ascontiguousarray(np.asarray(iio.imread(io.BytesIO(content)))[..., :3])
+        return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     except (OSError, ValueError) as error:
         raise HoneError(f"{where}: a picture cannot be decoded ({error}).") from error
 
