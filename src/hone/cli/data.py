@@ -11,16 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
+from jaxtyping import Float32
 
 from hone.cli.data_check import Check, check
 from hone.cli.demos import summary
 from hone.cli.output import emit_json, people
 from hone.cli.progress import TerminalProgress
-from hone.data.episodes import read_headers
+from hone.data.episodes import read_dataset, read_headers
 from hone.data.lerobot_format import Convention
+from hone.data.lerobot_writer import Progress
 from hone.data.libero_hdf5 import Hdf5Convention
 from hone.data.rlds import RldsConvention
+from hone.errors import HoneError
+from hone.types import Episode
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,8 @@ class Export:
     """Folder of episodes, as `hone demos` writes it."""
     output: Path
     """Folder of the new data set."""
+    critic: Path | None = None
+    """Folder of a progress critic: adds a column next.progress, and the file that LeRobot's RA-BC reads."""
     json: bool = False
     """Print a summary as one JSON object on standard output."""
 
@@ -84,7 +91,8 @@ def _export(config: Export) -> int:
     started = time.monotonic()
     total = len(read_headers(config.demos))
     with TerminalProgress().stage("exporting", total) as step:
-        written = export_lerobot(config.demos, config.output, on_episode=lambda _: step(1))
+        progress = None if config.critic is None else _judged_by(config.critic, config.demos)
+        written = export_lerobot(config.demos, config.output, on_episode=lambda _: step(1), progress=progress)
     people().print(
         f"{written['episodes']} episodes ({written['successes']} successes, {written['frames']} frames, "
         f"{written['megabytes']} MiB) in {config.output} ({time.monotonic() - started:.0f} s)"
@@ -92,6 +100,25 @@ def _export(config: Export) -> int:
     if config.json:
         emit_json({**written, "output": str(config.output)})
     return 0
+
+
+def _judged_by(folder: Path, demos: Path) -> Progress:
+    """Progress as a trained critic judges it, from pictures and instruction."""
+    from hone.rewards.progress import ProgressCritic
+
+    critic, spec = ProgressCritic.load(folder), read_dataset(demos).spec
+    reads = (critic.config.cameras, critic.config.image_size)
+    if (len(spec.cameras), spec.image_size) != reads or spec.image_orientation != "upright":
+        raise HoneError(
+            f"the critic reads {reads[0]} cameras of {reads[1]} pixels, upright, but '{demos}' has {len(spec.cameras)} "
+            f"of {spec.image_size}, {spec.image_orientation}."
+        )
+
+    def judge(episode: Episode) -> Float32[np.ndarray, " T"]:
+        assert episode.images is not None
+        return critic.since_start(episode.images, episode.instruction)
+
+    return judge
 
 
 def _import(config: Import) -> int:

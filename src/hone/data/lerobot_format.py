@@ -44,6 +44,10 @@ ACTION = "action"
 EXECUTED = "executed_action"
 """What the robot was sent, where noise was added. LeRobot takes every key that begins with `action` for a label."""
 REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
+PROGRESS = "next.progress"
+"""How far each frame is from the start towards the goal, in [-1, 1], as a critic judges it; where one was given."""
+PROGRESS_FILE = "sarm_progress.parquet"
+"""The same, not below 0, where LeRobot's reward-aligned cloning (RA-BC) looks for it: `progress_sparse` by `index`."""
 HEADER = "hone/header"
 """Column of the episodes' table: Hone's task, placement, status and metadata, as JSON."""
 
@@ -121,7 +125,7 @@ def check_exportable(spec: Spec, where: Path) -> None:
         )
 
 
-def features(spec: Spec) -> dict[str, dict[str, Any]]:
+def features(spec: Spec, *, progress: bool) -> dict[str, dict[str, Any]]:
     """`info.json`'s features of a data set that Hone writes. Cameras are videos; all else is a column."""
     side, rate = spec.image_size, spec.control_rate_hz
     video = {
@@ -151,6 +155,7 @@ def features(spec: Spec) -> dict[str, dict[str, Any]]:
         REWARD: _scalar("float32"),
         DONE: _scalar("bool"),
         SUCCESS: _scalar("bool"),
+        **({PROGRESS: _scalar("float32")} if progress else {}),
         "timestamp": _scalar("float32"),
         "frame_index": _scalar("int64"),
         "episode_index": _scalar("int64"),
