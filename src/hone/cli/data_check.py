@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
@@ -12,6 +12,9 @@ from rich.table import Table
 
 from hone.cli.output import emit_json, people
 from hone.data.findings import Finding, Level, worst
+from hone.data.libero_hdf5 import Hdf5Convention
+from hone.data.rlds import RldsConvention
+from hone.errors import HoneError
 
 COLOURS: dict[Level, str] = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 
@@ -27,15 +30,22 @@ class Check:
     """Folder (or HDF5 file) of the data set."""
     episodes: int = 400
     """Episodes whose numbers are read, evenly spread over the data set. Its integrity is checked in whole."""
+    hdf5: Hdf5Convention = field(default_factory=Hdf5Convention)
+    """What an HDF5 file does not say itself."""
+    rlds: RldsConvention = field(default_factory=RldsConvention)
+    """What an RLDS data set does not say itself."""
     json: bool = False
     """Print findings and numbers as one JSON object on standard output."""
 
 
 def check(config: Check) -> int:
     from hone.data.check import check as audited
+    from hone.data.sources import Conventions
 
+    if config.episodes < 1:
+        raise HoneError(f"--episodes is {config.episodes}; read at least one.")
     started = time.monotonic()
-    result = audited(config.dataset, config.episodes)
+    result = audited(config.dataset, config.episodes, Conventions(hdf5=config.hdf5, rlds=config.rlds))
     console = people()
     about = result.numbers
     if "episodes" in about:

@@ -177,7 +177,8 @@ def _idle(recording: Recording, hand: int | None, numbers: dict[str, Any]) -> Fi
         "rests",
         "warn" if share > MOST_IDLE or longest > LONGEST_REST else "pass",
         f"{share:.1%} of the steps ask for nothing, {longest} in a row at most ({longest / recording.rate_hz:.1f} s)",
-        "a policy without memory learns to rest for ever: leave such steps out, or let practice cure it",
+        "a policy without memory learns to rest for ever: leave such steps out (hone data import --drop-idle), or let "
+        "practice cure it",
     )
 
 

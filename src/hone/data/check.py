@@ -12,12 +12,13 @@ from hone.data.sources import Conventions, Kind, kind_of, open_source
 from hone.data.tracks import Recording, episodes_recording, hone_recording, lerobot_recording
 from hone.errors import HoneError
 
+CONVENTIONS = Conventions()
 PICTURE_SIDE = 32
 """Pixels on a side that pictures are read at; an audit looks at less."""
 
 
-def check(path: Path, most: int) -> Audit:
-    """Findings about all of it; numbers of `most` episodes, evenly spread.
+def check(path: Path, most: int, conventions: Conventions = CONVENTIONS) -> Audit:
+    """Findings about all of it; numbers of `most` episodes, evenly spread. A LeRobot data set is taken as it is.
 
     What cannot be read is a finding too. Raises `HoneError` only where there is no data set at all.
     """
@@ -29,7 +30,7 @@ def check(path: Path, most: int) -> Audit:
             found += check_integrity(tables)
             recording = lerobot_recording(tables, most)
         else:
-            recording = _recording(path, kind, most)
+            recording = _recording(path, kind, most, conventions)
             said = f"all {recording.episodes} are whole"
             found.append(Finding("integrity", "episodes", "pass", said))
     except HoneError as error:
@@ -40,8 +41,8 @@ def check(path: Path, most: int) -> Audit:
     return Audit((*found, *result.findings), result.numbers)
 
 
-def _recording(path: Path, kind: Kind, most: int) -> Recording:
+def _recording(path: Path, kind: Kind, most: int, conventions: Conventions) -> Recording:
     if kind == "hone":
         return hone_recording(path, most)
-    source = open_source(path, Conventions(), PICTURE_SIDE)
+    source = open_source(path, conventions, PICTURE_SIDE)
     return episodes_recording(str(source.provenance["imported_from"]), source, len(source), most)
