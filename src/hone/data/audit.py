@@ -47,7 +47,7 @@ MOST_UNEVEN = 3.0
 POINTED = 0.5
 """Correlation of actions with the motion they cause below which they do not say where the arm goes."""
 LIBERO_LAG = 1
-"""Steps by which LIBERO's arm follows its commands; measured over 50 expert episodes (docs/data.md)."""
+"""Steps by which LIBERO's arm follows its commands; measured over 59 expert episodes (docs/data.md)."""
 
 
 @dataclass(frozen=True)
