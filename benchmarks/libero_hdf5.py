@@ -3,9 +3,9 @@
 No published file was at hand, so one is written as LIBERO's scripts/create_dataset.py writes it: the simulator's state
 before each action, and what is seen after it, at 128 pixels as robosuite returns pictures. Beside it the same episodes
 are kept as they were seen before each action. The import has to find out that observations come late, and give back the
-latter. Then the actions are replayed from the stored states in the engine, and (with `--clone`) a policy is cloned.
+latter. Then the actions are replayed from the stored states in the engine.
 
-    python benchmarks/libero_hdf5.py --per-task 5
+    python benchmarks/libero_hdf5.py --per-task 3
 
 One row per call in results/libero_hdf5.jsonl.
 """
@@ -42,7 +42,7 @@ SIDE = 128
 class Config:
     suite: str = "libero_object"
     tasks: tuple[int, ...] = (0, 1, 2)
-    per_task: int = 5
+    per_task: int = 3
     """Demonstrations of each, from sampled placements."""
     output: Path | None = None
     """Where the HDF5 files and the imported episodes are kept; by default nowhere."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hone.data.audit import Audit, audit
-from hone.data.findings import Finding
+from hone.data.audit import audit
+from hone.data.findings import Audit, Finding
 from hone.data.integrity import check_integrity
 from hone.data.lerobot_table import LerobotTables
 from hone.data.sources import Conventions, Kind, kind_of, open_source

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 Level = Literal["pass", "warn", "fail", "skip"]
 """`fail`: the data cannot be read as declared, or a policy trained on it would be wrong. `warn`: look before
@@ -28,6 +28,14 @@ class Finding:
 
     def to_json(self) -> dict[str, str]:
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Audit:
+    """`numbers` is what the findings rest on, for programs."""
+
+    findings: tuple[Finding, ...]
+    numbers: dict[str, Any] = field(default_factory=dict)
 
 
 def judged(group: str, check: str, level: Level, said: str, advice: str) -> Finding:
