@@ -45,42 +45,45 @@ def shortcuts_of(recording: Recording) -> Audit:
 
 def _task_told(tracks: Sequence[Track], labels: np.ndarray, numbers: dict[str, Any]) -> list[Finding]:
     """Whether the task can be told before anybody has said it."""
-    findings = []
-    sizes = np.bincount(labels)
-    several = [i for i, label in enumerate(labels) if sizes[label] > 1]
-    for cue, name, advice in (
-        (
-            [None if t.look is None else t.look.astype(np.float64).reshape(-1) for t in tracks],
-            "task from the first picture",
-            "a policy can ignore the words: probe it with another task's words, or show scenes in which several tasks "
-            "are possible",
-        ),
-        (
-            [None if t.proprio is None else t.proprio[0] for t in tracks],
-            "task from the first pose",
-            "start every task from the same spread of poses",
-        ),
-    ):
-        have = [i for i in several if cue[i] is not None]
-        if len(set(labels[have])) < 2:
-            what = f"needs two tasks with two episodes each and a {name.split()[-1]}"
-            findings.append(judged("shortcuts", name, "skip", what, ""))
-            continue
-        rows = np.stack([np.asarray(cue[i]) for i in have])
-        spread = rows.std(axis=0)
-        if name == "task from the first pose":
-            rows = (rows - rows.mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
-        accuracy, chance = shortcuts.nearest_label(rows, labels[have])
-        luck = shortcuts.chance_of(round(accuracy * len(have)), len(have), chance)
-        told = luck < LUCK and accuracy > chance + TOLD * (1 - chance)
-        numbers[name.replace(" ", "_")] = {
-            "accuracy": round(accuracy, 3),
-            "chance": round(chance, 3),
-            "disparity": round(disparity(rows, labels[have]), 3),
-        }
-        said = f"right in {accuracy:.0%} of {len(have)} episodes by the nearest other one (chance {chance:.0%})"
-        findings.append(judged("shortcuts", name, "warn" if told else "pass", said, advice))
-    return findings
+    looks = [None if track.look is None else track.look.astype(np.float64).reshape(-1) for track in tracks]
+    poses = [None if track.proprio is None else track.proprio[0] for track in tracks]
+    ignored = "a policy can ignore the words: probe it with another task's, or show scenes that several tasks fit"
+    return [
+        _told_by("picture", looks, labels, numbers, ignored),
+        _told_by("pose", _scaled(poses), labels, numbers, "start every task from the same spread of poses"),
+    ]
+
+
+def _told_by(
+    name: str, cues: Sequence[np.ndarray | None], labels: np.ndarray, numbers: dict[str, Any], advice: str
+) -> Finding:
+    """How often the nearest other episode, by one cue, shows the same task; of tasks shown more than once."""
+    check, sizes = f"task from the first {name}", np.bincount(labels)
+    have = [(cue, label) for cue, label in zip(cues, labels, strict=True) if cue is not None and sizes[label] > 1]
+    told_of = np.array([label for _, label in have])
+    if len(np.unique(told_of)) < 2:
+        return judged("shortcuts", check, "skip", f"needs two tasks with two episodes each and a {name}", "")
+    rows = np.stack([cue for cue, _ in have])
+    accuracy, chance = shortcuts.nearest_label(rows, told_of)
+    luck = shortcuts.chance_of(round(accuracy * len(have)), len(have), chance)
+    numbers[check.replace(" ", "_")] = {
+        "accuracy": round(accuracy, 3),
+        "chance": round(chance, 3),
+        "disparity": round(disparity(rows, told_of), 3),
+    }
+    told = luck < LUCK and accuracy > chance + TOLD * (1 - chance)
+    said = f"right in {accuracy:.0%} of {len(have)} episodes by the nearest other one (chance {chance:.0%})"
+    return judged("shortcuts", check, "warn" if told else "pass", said, advice)
+
+
+def _scaled(poses: Sequence[np.ndarray | None]) -> list[np.ndarray | None]:
+    """Each number in deviations, so that metres and radians count alike."""
+    known = [pose for pose in poses if pose is not None]
+    if not known:
+        return list(poses)
+    spread = np.stack(known).std(axis=0)
+    scale = np.where(spread > 1e-9, spread, np.inf)
+    return [None if pose is None else pose / scale for pose in poses]
 
 
 def _told_without_eyes(tracks: Sequence[Track], labels: np.ndarray, tasks: int, numbers: dict[str, Any]) -> Finding:
