@@ -45,6 +45,10 @@ class Placement:
     index: int
 
 
+UNKNOWN_PLACEMENT = Placement("sampled", -1)
+"""A recording from elsewhere does not say where its objects stood."""
+
+
 @dataclass(frozen=True)
 class Observation:
     """What a policy is conditioned on, for `B` environment slots.

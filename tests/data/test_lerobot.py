@@ -17,12 +17,13 @@ import pytest
 from hone.data import lerobot_writer
 from hone.data.episodes import EpisodeWriter, read_dataset, read_episodes
 from hone.data.lerobot_format import Convention, hone_actions, reorient
-from hone.data.lerobot_reader import UNKNOWN_PLACEMENT, LerobotReader, import_lerobot
+from hone.data.lerobot_reader import LerobotReader
 from hone.data.lerobot_stats import column_stats, join, picture_stats
 from hone.data.lerobot_writer import export_lerobot
+from hone.data.sources import import_episodes
 from hone.errors import HoneError
 from hone.specs import Orientation, Spec
-from hone.types import Episode, Placement, Status, Task
+from hone.types import UNKNOWN_PLACEMENT, Episode, Placement, Status, Task
 
 SIDE = 32
 SPEC = Spec(image_size=SIDE)
@@ -178,7 +179,7 @@ def test_many_files_read_like_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_imported_episodes_are_a_folder_of_demonstrations(exported: Path, tmp_path: Path):
-    import_lerobot(LerobotReader(exported, Convention(), 16), tmp_path / "demos")
+    import_episodes(LerobotReader(exported, Convention(), 16), tmp_path / "demos")
     assert read_dataset(tmp_path / "demos").spec == Spec(image_size=16)
     provenance = read_dataset(tmp_path / "demos").provenance
     assert provenance["exported_by_hone"]["provenance"] == {"seed": 0}
@@ -190,7 +191,7 @@ def test_imported_episodes_are_a_folder_of_demonstrations(exported: Path, tmp_pa
     averaged = original.reshape(9, 2, 16, 2, 16, 2, 3).mean(axis=(3, 5))
     assert np.abs(images - averaged).mean() < 2.5
     with pytest.raises(HoneError, match="exists already"):
-        import_lerobot(LerobotReader(exported, Convention(), 16), tmp_path / "demos")
+        import_episodes(LerobotReader(exported, Convention(), 16), tmp_path / "demos")
     with pytest.raises(HoneError, match="hone data import --dataset"):
         read_episodes(exported)
 

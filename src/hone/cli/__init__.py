@@ -23,7 +23,7 @@ VERBS: dict[str, str] = {
     "doctor": "check that this machine can run Hone, and say what to do where it cannot",
     "demo": "improve a small policy on three LIBERO tasks and report it, in minutes, on two CPU cores",
     "demos": "record demonstrations by a scripted expert",
-    "data": "write demonstrations as a LeRobot data set, or read one",
+    "data": "write demonstrations as a LeRobot data set, import them from elsewhere, audit a data set",
     "clone": "train a policy on recorded demonstrations",
     "value": "teach a search what is worth trying: a value of states, and a library of chunks",
     "eval": "measure a policy's success by the rules of evidence",

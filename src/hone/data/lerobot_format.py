@@ -13,7 +13,6 @@ Hone has them, pictures turned by 180 degrees. It is also what Hone writes.
 from __future__ import annotations
 
 import json
-import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from hone.data.parquet import read_parquet
+from hone.data.pictures import decoded
 from hone.errors import HoneError
 from hone.specs import Orientation, Spec
 from hone.types import ACTION_DIM, PROPRIO_DIM
@@ -43,6 +44,10 @@ ACTION = "action"
 EXECUTED = "executed_action"
 """What the robot was sent, where noise was added. LeRobot takes every key that begins with `action` for a label."""
 REWARD, DONE, SUCCESS = "next.reward", "next.done", "next.success"
+PROGRESS = "next.progress"
+"""How far each frame is from the start towards the goal, in [-1, 1], as a critic judges it; where one was given."""
+PROGRESS_FILE = "sarm_progress.parquet"
+"""The same, not below 0, where LeRobot's reward-aligned cloning (RA-BC) looks for it: `progress_sparse` by `index`."""
 HEADER = "hone/header"
 """Column of the episodes' table: Hone's task, placement, status and metadata, as JSON."""
 
@@ -120,7 +125,7 @@ def check_exportable(spec: Spec, where: Path) -> None:
         )
 
 
-def features(spec: Spec) -> dict[str, dict[str, Any]]:
+def features(spec: Spec, *, progress: bool) -> dict[str, dict[str, Any]]:
     """`info.json`'s features of a data set that Hone writes. Cameras are videos; all else is a column."""
     side, rate = spec.image_size, spec.control_rate_hz
     video = {
@@ -150,22 +155,13 @@ def features(spec: Spec) -> dict[str, dict[str, Any]]:
         REWARD: _scalar("float32"),
         DONE: _scalar("bool"),
         SUCCESS: _scalar("bool"),
+        **({PROGRESS: _scalar("float32")} if progress else {}),
         "timestamp": _scalar("float32"),
         "frame_index": _scalar("int64"),
         "episode_index": _scalar("int64"),
         "index": _scalar("int64"),
         "task_index": _scalar("int64"),
     }
-
-
-def arrow() -> types.SimpleNamespace:
-    """The parts of pyarrow that are used, or a `HoneError` that says how to install it."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise HoneError("LeRobot data sets need pyarrow: pip install 'hone-vla[data]'.") from error
-    return types.SimpleNamespace(pa=pyarrow, pq=pyarrow.parquet)
 
 
 def is_lerobot(folder: Path) -> bool:
@@ -193,6 +189,28 @@ def read_info(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HoneError(f"'{path}' is damaged ({type(error).__name__}: {error}). Fetch the data set again.") from error
     return info
+
+
+def read_tasks(folder: Path) -> dict[int, str]:
+    """Every instruction by its `task_index`."""
+    table = read_parquet(folder / TASKS)
+    names = [name for name in table.column_names if name != "task_index"]  # pandas' index: "task" or nameless
+    if len(names) != 1 or "task_index" not in table.column_names:
+        raise HoneError(f"'{folder / TASKS}' has columns {table.column_names}, not task_index and task.")
+    return dict(zip(table["task_index"].to_pylist(), table[names[0]].to_pylist(), strict=True))
+
+
+def stored_picture(cell: dict[str, Any] | None, where: str) -> UInt8[np.ndarray, "H W 3"]:
+    """One encoded picture out of a data file."""
+    if not cell or not cell.get("bytes"):
+        raise HoneError(f"{where}: a picture is not in the data file. Hone reads pictures embedded in it, or videos.")
+    return decoded(cell["bytes"], where)
+
+
+def picture_shape(about: dict[str, Any]) -> tuple[int, int, int]:
+    """Height, width, colours, also where the colours are declared first."""
+    shape = tuple(about["shape"])
+    return (shape[1], shape[2], shape[0]) if len(shape) == 3 and shape[0] == 3 and shape[2] != 3 else shape
 
 
 def _scalar(dtype: str) -> dict[str, Any]:

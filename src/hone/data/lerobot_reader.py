@@ -6,11 +6,9 @@ Episodes come out in Hone's own convention: pictures upright and of one size, `+
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +16,26 @@ import numpy as np
 from jaxtyping import UInt8
 
 from hone.data import lerobot_format as lf
-from hone.data.episodes import EpisodeWriter
+from hone.data.parquet import read_parquet, schema
+from hone.data.pictures import resized
 from hone.data.video import VideoReader
 from hone.errors import HoneError, unknown_name
 from hone.specs import Spec
-from hone.types import ACTION_DIM, PROPRIO_DIM, Episode, Placement, Status, Task
+from hone.types import ACTION_DIM, PROPRIO_DIM, UNKNOWN_PLACEMENT, Episode, Placement, Status, Task
 
 log = logging.getLogger(__name__)
-
-UNKNOWN_PLACEMENT = Placement("sampled", -1)
-"""A foreign data set does not say where its objects stood."""
-
-
-def import_lerobot(
-    reader: LerobotReader, destination: Path, on_episode: Callable[[Episode], None] | None = None
-) -> None:
-    """Write the data set's episodes in Hone's format; `destination` is there whole or not at all."""
-    if destination.exists():
-        raise HoneError(f"'{destination}' exists already. Give another --output.")
-    partial = destination.with_name(f".{destination.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        writer = EpisodeWriter(partial, reader.spec, reader.provenance)
-        for episode in reader:
-            writer.write(episode)
-            if on_episode is not None:
-                on_episode(episode)
-        partial.rename(destination)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 class LerobotReader:
     """Iterates over the episodes of a data set. Raises `HoneError` at once where its declarations do not fit."""
 
     def __init__(self, folder: Path, convention: lf.Convention, image_size: int) -> None:
-        self._arrow = lf.arrow()
         self._folder = folder
         self._convention = convention
         self._info = lf.read_info(folder)
         self.spec = Spec(image_size=image_size)
         self._check_declared()
-        self._instructions = self._read_tasks()
+        self._instructions = lf.read_tasks(folder)
         self._rows = self._read_episode_table()
         self._marked = lf.SUCCESS in self._info["features"] or (bool(self._rows) and "success" in self._rows[0])
         if not self._marked:
@@ -87,7 +63,7 @@ class LerobotReader:
             for row in self._rows:
                 path = self._data_path(row)
                 if path != last:
-                    last, table = path, self._read_parquet(path, self._columns())
+                    last, table = path, read_parquet(path, self._columns())
                 yield self._episode(row, path, table, cameras)
         finally:
             for camera in cameras:
@@ -114,7 +90,7 @@ class LerobotReader:
             if key not in cameras:
                 known = ", ".join(cameras) or "none"
                 raise HoneError(f"{where} has no camera '{key}'. It has: {known}. Name two with --convention.cameras.")
-            if sorted(_picture_shape(cameras[key]))[0] != 3 or len(set(_picture_shape(cameras[key]))) > 2:
+            if sorted(lf.picture_shape(cameras[key]))[0] != 3 or len(set(lf.picture_shape(cameras[key]))) > 2:
                 raise HoneError(
                     f"{where}: pictures of '{key}' are {cameras[key]['shape']}, but must be square and RGB."
                 )
@@ -123,13 +99,6 @@ class LerobotReader:
         pictures = [key for key in self._convention.cameras if self._info["features"][key]["dtype"] == "image"]
         own = [key for key in (lf.EXECUTED, lf.SUCCESS) if key in self._info["features"]]
         return [lf.STATE, lf.ACTION, "index", "task_index", *own, *pictures]
-
-    def _read_tasks(self) -> dict[int, str]:
-        table = self._read_parquet(self._folder / lf.TASKS)
-        names = [name for name in table.column_names if name != "task_index"]  # pandas' index: "task" or nameless
-        if len(names) != 1 or "task_index" not in table.column_names:
-            raise HoneError(f"'{self._folder / lf.TASKS}' has columns {table.column_names}, not task_index and task.")
-        return dict(zip(table["task_index"].to_pylist(), table[names[0]].to_pylist(), strict=True))
 
     def _read_episode_table(self) -> list[dict[str, Any]]:
         paths = sorted((self._folder / "meta/episodes").glob("*/*.parquet"))
@@ -142,28 +111,9 @@ class LerobotReader:
                 needed += [f"videos/{key}/{name}" for name in ("chunk_index", "file_index", "from_timestamp")]
         rows: list[dict[str, Any]] = []
         for path in paths:
-            marks = [name for name in ("success", lf.HEADER) if name in self._schema(path)]
-            rows += self._read_parquet(path, [*needed, *marks]).to_pylist()
+            marks = [name for name in ("success", lf.HEADER) if name in schema(path).names]
+            rows += read_parquet(path, [*needed, *marks]).to_pylist()
         return sorted(rows, key=lambda row: row["episode_index"])
-
-    def _schema(self, path: Path) -> list[str]:
-        try:
-            return self._arrow.pq.read_schema(path).names
-        except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
-            raise _damaged(path, error) from error
-
-    def _read_parquet(self, path: Path, columns: Sequence[str] | None = None) -> Any:
-        if not path.exists():
-            raise HoneError(f"'{path}' is missing. Fetch the whole data set.")
-        names = self._schema(path)
-        for name in columns or ():
-            if name not in names:
-                has = ", ".join(known for known in names if not known.startswith("stats/"))
-                raise HoneError(f"'{path}' has no column '{name}', which a data set {lf.VERSION} needs. It has: {has}.")
-        try:
-            return self._arrow.pq.ParquetFile(path).read(columns=None if columns is None else list(columns))
-        except (OSError, ValueError) as error:
-            raise _damaged(path, error) from error
 
     def _data_path(self, row: dict[str, Any]) -> Path:
         place = {name: row[f"data/{name}"] for name in ("chunk_index", "file_index")}
@@ -218,25 +168,19 @@ class LerobotReader:
     ) -> UInt8[np.ndarray, "T S S 3"]:
         about = self._info["features"][key]
         if about["dtype"] == "image":
-            pictures = np.stack([_decode(cell, f"{where}, '{key}'") for cell in frames[key].to_pylist()])
+            pictures = np.stack([lf.stored_picture(cell, f"{where}, '{key}'") for cell in frames[key].to_pylist()])
         else:
             place = {name: row[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
             path = self._folder / self._info["video_path"].format(video_key=key, **place)
             start = round(row[f"videos/{key}/from_timestamp"] * self._info["fps"])
             pictures = camera.read(path, start, row["length"])
-        height, width = _picture_shape(about)[:2]
+        height, width = lf.picture_shape(about)[:2]
         if pictures.shape[1:] != (height, width, 3):
             raise HoneError(
                 f"{where}: pictures of '{key}' are {list(pictures.shape[1:])}, but {lf.INFO} declares {about['shape']}."
             )
         upright = lf.reorient(pictures, self._convention.image_orientation, "upright")
-        return _resized(upright, self.spec.image_size)
-
-
-def _picture_shape(about: dict[str, Any]) -> tuple[int, int, int]:
-    """Height, width, colours, also where the colours are declared first."""
-    shape = tuple(about["shape"])
-    return (shape[1], shape[2], shape[0]) if len(shape) == 3 and shape[0] == 3 and shape[2] != 3 else shape
+        return resized(upright, self.spec.image_size)
 
 
 def _matrix(frames: Any, name: str, dim: int, where: str) -> np.ndarray:
@@ -245,29 +189,3 @@ def _matrix(frames: Any, name: str, dim: int, where: str) -> np.ndarray:
     if len(values) != len(frames) * dim:
         raise HoneError(f"{where}: '{name}' holds {len(values)} numbers in {len(frames)} rows, not {dim} in each.")
     return values.reshape(len(frames), dim).astype(np.float32)
-
-
-def _decode(cell: dict[str, Any] | None, where: str) -> np.ndarray:
-    """One encoded picture out of a data file."""
-    import imageio.v3 as iio
-
-    if not cell or not cell.get("bytes"):
-        raise HoneError(f"{where}: a picture is not in the data file. Hone reads pictures embedded in it, or videos.")
-    try:
-        return np.asarray(iio.imread(io.BytesIO(cell["bytes"])))[..., :3]
-    except (OSError, ValueError) as error:
-        raise HoneError(f"{where}: a picture cannot be decoded ({error}).") from error
-
-
-def _resized(pictures: np.ndarray, side: int) -> np.ndarray:
-    """Each picture at `side` pixels a side, averaged over areas."""
-    if pictures.shape[1] == side:
-        return np.ascontiguousarray(pictures)
-    from PIL import Image
-
-    box = Image.Resampling.BOX
-    return np.stack([np.asarray(Image.fromarray(picture).resize((side, side), box)) for picture in pictures])
-
-
-def _damaged(path: Path, error: BaseException) -> HoneError:
-    return HoneError(f"'{path}' is damaged ({error}). Fetch it again.")

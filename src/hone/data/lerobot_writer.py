@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float32
 
 from hone.cache import write_error
 from hone.data import lerobot_format as lf
 from hone.data.episodes import iterate_episodes, read_dataset
 from hone.data.lerobot_stats import Stats, column_stats, join, picture_stats
+from hone.data.parquet import arrow
 from hone.data.video import VideoWriter
 from hone.errors import HoneError
 from hone.specs import Spec
@@ -29,8 +31,15 @@ DATA_MEGABYTES = 100
 VIDEO_MEGABYTES = 200
 
 
+Progress = Callable[[Episode], Float32[np.ndarray, " T"]]
+"""How far each frame of an episode is from its start towards the goal, in [-1, 1]."""
+
+
 def export_lerobot(
-    folder: Path, destination: Path, on_episode: Callable[[Episode], None] | None = None
+    folder: Path,
+    destination: Path,
+    on_episode: Callable[[Episode], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Write the episodes of `folder`, successes and failures, as a data set in `destination`.
 
@@ -45,7 +54,7 @@ def export_lerobot(
     writer = None
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        writer = _Writer(partial, dataset.spec)
+        writer = _Writer(partial, dataset.spec, progress)
         for episode in iterate_episodes(folder, status=None):
             if episode.status != "error":
                 writer.add(episode)
@@ -74,11 +83,13 @@ class _Files:
 
 
 class _Writer:
-    def __init__(self, root: Path, spec: Spec) -> None:
-        self._arrow = lf.arrow()
+    def __init__(self, root: Path, spec: Spec, progress: Progress | None) -> None:
+        self._progress = progress
+        self._judged: list[np.ndarray] = []
+        self._arrow = arrow()
         self._root = root
         self._spec = spec
-        self._features = lf.features(spec)
+        self._features = lf.features(spec, progress=progress is not None)
         self._instructions: list[str] = []
         self._rows: list[dict[str, Any]] = []
         self._stats: list[dict[str, Stats]] = []
@@ -94,6 +105,9 @@ class _Writer:
         if episode.task.instruction not in self._instructions:
             self._instructions.append(episode.task.instruction)
         columns = self._columns(episode)
+        if self._progress is not None:
+            columns[lf.PROGRESS] = self._progress(episode)
+            self._judged.append(columns[lf.PROGRESS])
         stats = {name: column_stats(column) for name, column in columns.items()}
         row: dict[str, Any] = {
             "episode_index": len(self._rows),
@@ -129,6 +143,8 @@ class _Writer:
         (self._root / "meta/episodes/chunk-000").mkdir(parents=True)
         pq.write_table(self._episode_table(), self._root / lf.EPISODES.format(chunk_index=0, file_index=0))
         pq.write_table(_task_table(pa, self._instructions), self._root / lf.TASKS)
+        if self._judged:
+            pq.write_table(_progress_table(pa, self._judged), self._root / lf.PROGRESS_FILE)
         total = {key: join([stats[key] for stats in self._stats]) for key in self._stats[0]}
         stats = {key: {name: value.tolist() for name, value in part.items()} for key, part in total.items()}
         self._write_json(lf.STATS, stats)
@@ -232,6 +248,19 @@ class _Writer:
         self._data.close()
         for key in list(self._videos):
             self._videos.pop(key).close()
+
+
+def _progress_table(pa: Any, judged: Sequence[np.ndarray]) -> Any:
+    """As LeRobot's own script writes it (lerobot/rewards/sarm/compute_rabc_weights.py, 0.6.1)."""
+    lengths = [len(values) for values in judged]
+    return pa.table(
+        {
+            "index": np.arange(sum(lengths)),
+            "episode_index": np.repeat(np.arange(len(lengths)), lengths),
+            "frame_index": np.concatenate([np.arange(length) for length in lengths]),
+            "progress_sparse": np.maximum(np.concatenate(judged), 0).astype(np.float32),
+        }
+    )
 
 
 def _header(episode: Episode) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,59 @@ class VideoReader:
         self._path, self._next = path, 0
         target = ["-f", "image2pipe", "-c:v", "ppm", "-pix_fmt", "rgb24", "-"]
         return _Ffmpeg(["-i", str(path), *target], stdout=subprocess.PIPE)
+
+
+@dataclass(frozen=True)
+class Film:
+    """What a video file says of itself, and how many pictures are in it."""
+
+    pictures: int
+    width: int
+    height: int
+    fps: float
+
+
+def probe(path: Path) -> Film:
+    """Counts a file's pictures without decoding them. Raises `HoneError` where it is missing or damaged."""
+    said = _ffmpeg_says(["-i", str(path), "-map", "0:v:0", "-c", "copy", "-f", "null", "-"], path)
+    size = re.search(r"Video:.*? (\d{2,5})x(\d{2,5})", said)
+    rate = re.search(r"Video:.*? ([\d.]+)(k?) fps", said)
+    counts = re.findall(r"frame=\s*(\d+)", said)
+    if size is None or rate is None or not counts:
+        raise HoneError(f"video '{path}' is damaged: ffmpeg finds no pictures in it. Fetch it again.")
+    fps = float(rate[1]) * (1000 if rate[2] else 1)
+    return Film(pictures=int(counts[-1]), width=int(size[1]), height=int(size[2]), fps=fps)
+
+
+def first_picture(path: Path, start_s: float, fps: float, side: int) -> UInt8[np.ndarray, "S S 3"]:
+    """The picture at second `start_s` of a film, `side` pixels a side, averaged over areas."""
+    if not path.exists():
+        raise HoneError(f"video '{path}' is missing. Fetch the whole data set, videos/ included.")
+    target = ["-frames:v", "1", "-vf", f"scale={side}:{side}:flags=area", "-f", "image2pipe", "-c:v", "ppm"]
+    seek = ["-ss", f"{max(start_s - 0.5 / fps, 0.0):.6f}", "-i", str(path)]
+    ffmpeg = _Ffmpeg([*seek, *target, "-pix_fmt", "rgb24", "-"], stdout=subprocess.PIPE)
+    try:
+        picture = _picture(ffmpeg.process)
+    finally:
+        ffmpeg.stop()
+    if picture is None:
+        raise HoneError(f"video '{path}' has no picture at {start_s:g} s. Fetch it again.")
+    return picture
+
+
+def _ffmpeg_says(options: Sequence[str], path: Path) -> str:
+    """All that ffmpeg reports of a file."""
+    import imageio_ffmpeg  # slow to import
+
+    if not path.exists():
+        raise HoneError(f"video '{path}' is missing. Fetch the whole data set, videos/ included.")
+    done = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin", *options], capture_output=True, check=False
+    )
+    said = done.stderr.decode(errors="replace")
+    if done.returncode != 0:
+        raise HoneError(f"video '{path}' is damaged ({said.strip().splitlines()[-1]}). Fetch it again.")
+    return said
 
 
 class _Ffmpeg:

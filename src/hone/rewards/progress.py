@@ -106,6 +106,10 @@ class ProgressCritic(nn.Module):
         text = self.encode_goals(goals)
         return self.between(self._encoded(a, text), self._encoded(b, text), text).numpy()
 
+    def since_start(self, frames: UInt8[np.ndarray, "T C S S 3"], goal: str) -> Float32[np.ndarray, " T"]:
+        """Progress from the first of an episode's frames to each, in [-1, 1]; the first is 0."""
+        return self.progress(np.repeat(frames[:1], len(frames), axis=0), frames, [goal] * len(frames))
+
     @torch.no_grad()
     def between_all(self, frames: UInt8[np.ndarray, "T C S S 3"], goal: str) -> Float32[np.ndarray, "T T"]:
         """Progress from each of `T` frames of one episode (row) to each other (column). Encodes every frame once.
