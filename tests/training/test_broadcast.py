@@ -12,12 +12,12 @@ def test_a_copy_at_any_version_is_sent_just_what_it_lacks():
     policy = LinearGaussianPolicy()
     fresh, copies = Versions(policy), {0: LinearGaussianPolicy()}
     with torch.no_grad():
-        policy.head.linear.bias += 1
+        policy.head.linear.bias.add_(1)
         fresh.update(policy)
         assert set(fresh.since(0)) == {"head.linear.bias"}
         copies[1] = LinearGaussianPolicy()
         load_into(copies[1], to_bytes(fresh.since(0)))
-        policy.encoder.weight *= 2
+        policy.encoder.weight.mul_(2)
         fresh.update(policy)
     assert set(fresh.since(1)) == {"encoder.weight"}
     assert set(fresh.since(0)) == {"head.linear.bias", "encoder.weight"}
