@@ -23,7 +23,8 @@ from hone.policies.sampling import AS_SAVED, Sampling
 from hone.policies.scripted import SCRIPTED, Planning, ScriptedPolicy
 from hone.primitives.safety import SafetyLimits
 from hone.specs import check_compatible
-from hone.training.workers import SILENCE_S, RolloutPool
+from hone.training.pools import open_pool
+from hone.training.workers import SILENCE_S
 from hone.types import Placement
 
 
@@ -76,6 +77,8 @@ class Config:
     """How a `vlm:` policy is run."""
     workers: int = 2
     """Rollout processes; 0 runs everything in this one."""
+    ray: str | None = None
+    """Run on a Ray cluster, in `workers` actors: `auto`, `local` or HOST:PORT of its head. See docs/clusters.md."""
     slots: int = 16
     """Environment slots per process."""
     env: EnvironmentConfig = field(default_factory=LiberoConfig)
@@ -126,7 +129,7 @@ def run(config: Config) -> int:
             step(1)
     with (
         progress.stage("evaluating", len(setup.requests())) as step,
-        RolloutPool(env, policy, config.workers, config.slots) as pool,
+        open_pool(env, policy, config.workers, config.slots, config.ray) as pool,
     ):
         result = evaluate(
             pool,

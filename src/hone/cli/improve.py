@@ -23,6 +23,9 @@ class Config:
     track: tuple[Literal["wandb", "trackio"], ...] = ()
     """Log the curves there too; TensorBoard always has them. Both stay on this machine unless their own settings say
     otherwise ($WANDB_MODE, $TRACKIO_SPACE_ID)."""
+    ray: str | None = None
+    """Run the rollouts on a Ray cluster, in `workers` actors: `auto` (the one this machine belongs to), HOST:PORT of
+    its head, or `local` (one for this run alone). No setting of the run: its outcome is the same. docs/clusters.md."""
     json: bool = False
     """Print the summary as one JSON object on standard output."""
 
@@ -32,12 +35,12 @@ def within(environment: EnvironmentConfig) -> Config:
 
 
 def run(config: Config) -> int:
-    return improve_and_report(config.run, config.json, config.track)
+    return improve_and_report(config.run, config.json, config.track, config.ray)
 
 
-def improve_and_report(run: ImproveConfig, as_json: bool, track: Sequence[str] = ()) -> int:
+def improve_and_report(run: ImproveConfig, as_json: bool, track: Sequence[str] = (), ray: str | None = None) -> int:
     console = people()
-    summary = improve(run, TerminalProgress(), track)
+    summary = improve(run, TerminalProgress(), track, ray)
     report = write_report(run.output)
     if as_json:
         emit_json(summary)

@@ -11,8 +11,9 @@ from hone.envs.base import EnvironmentConfig
 from hone.evaluation.protocol import ProtocolCard
 from hone.evaluation.results import Cost, EpisodeResult, EvaluationResult, new_result
 from hone.seeding import derive_seed
+from hone.training.pools import Pool
 from hone.training.rollout import EpisodeRequest, Trajectory
-from hone.training.workers import Planning, RolloutPool
+from hone.training.workers import Planning
 from hone.types import Placement, Task
 
 TREES = 3
@@ -57,7 +58,7 @@ class Setup:
 
 
 def evaluate(
-    pool: RolloutPool,
+    pool: Pool,
     policy: Any,
     setup: Setup,
     card: Callable[[Setup], ProtocolCard],

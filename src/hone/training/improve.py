@@ -54,12 +54,12 @@ from hone.training.checkpoint import load_latest, save_checkpoint
 from hone.training.credit import CreditKind, decision_batch, encoded, judged
 from hone.training.curriculum import Curriculum, CurriculumKind
 from hone.training.grpo import GRPO, GRPOConfig
+from hone.training.pools import Pool, open_pool
 from hone.training.proof import TALLY, Proof
 from hone.training.records import attempts, audit_rows, calls_of
 from hone.training.rollout import EpisodeRequest
 from hone.training.starting_policy import cloned_policy
 from hone.training.warm_start import remember, warm_start
-from hone.training.workers import RolloutPool
 from hone.types import Placement, Task
 
 VALIDATION_SEEDS = range(0, TRAINING_SEEDS.start)
@@ -188,10 +188,13 @@ class ImproveConfig:
         return first + iteration / max(self.iterations - 1, 1) * (last - first)
 
 
-def improve(config: ImproveConfig, progress: Progress = SILENT, track: Sequence[str] = ()) -> dict[str, Any]:
+def improve(
+    config: ImproveConfig, progress: Progress = SILENT, track: Sequence[str] = (), ray: str | None = None
+) -> dict[str, Any]:
     """Run the whole job in `config.output`, or what is left of it, and return the content of `summary.json`.
 
-    `track` names trackers beside TensorBoard (`hone.tracking`); they are no part of the run's settings.
+    `track` names trackers beside TensorBoard (`hone.tracking`), `ray` the cluster that rollouts run on
+    (`hone.training.pools`); neither is part of the run's settings, since neither changes its outcome.
     """
     tasks = config.chosen_tasks  # bad names are refused here, before anything is written
     config.env.check()
@@ -223,13 +226,13 @@ def improve(config: ImproveConfig, progress: Progress = SILENT, track: Sequence[
     if isinstance(reward, ProgressReward):
         reward.check(policy.spec)
     official = Setup(tasks, "official", tuple(range(config.final_placements)), seed=config.seed)
-    proof = Proof(run, config.env, config.workers, config.slots, progress)
+    proof = Proof(run, config.env, config.workers, config.slots, progress, ray)
     before = proof.evaluate(run.evaluation_before, policy, official, "before")
     proof.film(policy, tasks, "before")
     clock.save()
 
     base = None if config.memory is None else weights_of(policy)
-    policy, counts = _train(config, run, policy, tasks, reward, clock, progress, ("tensorboard", *track))
+    policy, counts = _train(config, run, policy, tasks, reward, clock, progress, ("tensorboard", *track), ray)
     if config.memory is not None and base is not None:
         remember(Memory.open(config.memory), run, policy, base, tasks)
 
@@ -288,6 +291,7 @@ def _train(
     clock: RunClock,
     progress: Progress,
     track: Sequence[str],
+    ray: str | None,
 ) -> tuple[LearnedPolicy, dict[str, Any]]:
     """Practice from the last checkpoint, or from the start."""
     checkpoint = load_latest(run.path)
@@ -322,7 +326,7 @@ def _train(
     env = env.for_practice(config.train_step_cap, stop_at_success=not seen)
     validation = Setup(tasks, "sampled", tuple(VALIDATION_SEEDS[: config.curve_placements]), seed=config.seed)
     with (
-        RolloutPool(env, policy, config.workers, config.slots) as pool,
+        open_pool(env, policy, config.workers, config.slots, ray) as pool,
         RunLog(run, resume_after=first if checkpoint else None, track=track) as run_log,
         progress.stage("improving (GRPO)", config.iterations, first) as step,
     ):
@@ -451,7 +455,7 @@ def training_requests(config: ImproveConfig, group_tasks: Sequence[Task], iterat
     return requests
 
 
-def _curve_point(pool: RolloutPool, policy: LearnedPolicy, setup: Setup, env: EnvironmentConfig) -> dict[str, Any]:
+def _curve_point(pool: Pool, policy: LearnedPolicy, setup: Setup, env: EnvironmentConfig) -> dict[str, Any]:
     """One point of the greedy success curve, on validation placements in the training environment."""
     result = evaluate(pool, policy, setup, lambda s: protocol_card(s, env, policy), hold=False).summary()
     return {"mode": "greedy", **{key: result[key] for key in TALLY}, "per_task": result["per_task"]}

@@ -14,7 +14,7 @@ from hone.evaluation.run_folder import RunFolder, read_json, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.evaluation.videos import record_videos
 from hone.policies.learned import LearnedPolicy
-from hone.training.workers import RolloutPool
+from hone.training.pools import open_pool
 from hone.types import Placement, Task
 
 TALLY = ("success_rate", "successes", "episodes", "low", "high", "held_rate", "faults")
@@ -30,6 +30,7 @@ class Proof:
     workers: int
     slots: int
     progress: Progress
+    ray: str | None = None
 
     def evaluate(self, path: Path, policy: LearnedPolicy, setup: Setup, when: When) -> EvaluationResult:
         """Success on `setup`, from `path` if it was measured before."""
@@ -38,7 +39,7 @@ class Proof:
         env = self.env.seen_by(policy.spec)
         with (
             self.progress.stage(f"evaluating {when}", len(setup.requests())) as step,
-            RolloutPool(env, policy, self.workers, self.slots) as pool,
+            open_pool(env, policy, self.workers, self.slots, self.ray) as pool,
         ):
             result = evaluate(
                 pool,
@@ -59,7 +60,7 @@ class Proof:
         env = self.env.seen_by(policy.spec)
         with (
             self.progress.stage("language probes", 3 * len(setup.requests())) as step,
-            RolloutPool(env, policy, self.workers, self.slots) as pool,
+            open_pool(env, policy, self.workers, self.slots, self.ray) as pool,
         ):
             for name, instruction in (("normal", "own"), ("blank", "blank"), ("other_task", "other_task")):
                 asked = replace(setup, instruction=instruction)

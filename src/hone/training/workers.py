@@ -1,6 +1,6 @@
 """Rollouts on several processes: each worker holds an environment and a copy of the policy and runs whole episodes.
 
-Workers are plain processes here; a cluster wraps the same `rollout` in remote actors. Episodes go to workers by
+Workers are plain processes here; `ray_workers` runs the same jobs in actors on a cluster. Episodes go to workers by
 their id, so with the same number of workers the same seed gives the same run.
 
 A worker reports before every reset, look, decision and chunk. One that dies, or says nothing for `SILENCE_S`, is
@@ -128,11 +128,11 @@ class RolloutPool:
                 on_episode(trajectory)
 
         if self._local is not None:
-            for trajectory in _run(self._local, self._policy, requests, **options):
+            for trajectory in run_job(self._local, self._policy, requests, **options):
                 record(trajectory)
         else:
             ordered = sorted(requests, key=lambda request: request.episode_id)
-            job = {"weights": _weights(self._policy), "options": options}
+            job = {"weights": policy_weights(self._policy), "options": options}
             self._ends.clear()
             for index, worker in enumerate(self._workers):
                 worker.jobs.append(ordered[index :: len(self._workers)])
@@ -274,7 +274,7 @@ def _end(worker: _Worker) -> None:
     worker.stack_file.unlink(missing_ok=True)
 
 
-def _run(
+def run_job(
     env: Environment,
     policy: Policy,
     requests: Sequence[EpisodeRequest],
@@ -304,7 +304,7 @@ def _run(
             lookahead.close()
 
 
-def _weights(policy: Any) -> dict[str, Any] | None:
+def policy_weights(policy: Any) -> dict[str, Any] | None:
     """A policy's tensors and its exploration scale; a black box has neither and is sent as it was at the start."""
     if not isinstance(policy, torch.nn.Module):
         return None
@@ -328,7 +328,7 @@ def _serve(pipe: Connection, builder: Builder, policy: Policy, num_slots: int, s
                 if job["weights"] is not None:
                     assert isinstance(policy, torch.nn.Module)
                     policy.load_state_dict({name: torch.from_numpy(array) for name, array in job["weights"].items()})
-                for trajectory in _run(env, policy, job["requests"], **job["options"], on_progress=report):
+                for trajectory in run_job(env, policy, job["requests"], **job["options"], on_progress=report):
                     pipe.send_bytes(pickle.dumps(trajectory))
     except (EOFError, KeyboardInterrupt):
         return
