@@ -65,7 +65,9 @@ def test_actors_give_what_one_process_gives(cluster):
     assert len(heard) == 7
 
 
-@pytest.mark.parametrize("trouble", ["kill", "stop", "hang in look"])
+@pytest.mark.parametrize(
+    "trouble", ["kill", *(pytest.param(name, marks=pytest.mark.slow) for name in ("stop", "hang in look"))]
+)
 def test_an_actor_lost_once_costs_no_episode(cluster, tmp_path, monkeypatch, caplog, trouble):
     monkeypatch.setattr(ray_workers, "SILENCE_S", 4.0)
     heard = []
@@ -79,6 +81,7 @@ def test_an_actor_lost_once_costs_no_episode(cluster, tmp_path, monkeypatch, cap
     assert re.search("was lost|was silent", caplog.text)
 
 
+@pytest.mark.slow
 def test_an_actor_killed_by_ray_costs_no_episode(cluster):
     heard = []
     with RayPool(ToyConfig(), forward_policy(0.5), 2, 2) as pool:
@@ -92,6 +95,7 @@ def test_an_actor_killed_by_ray_costs_no_episode(cluster):
     assert sorted(heard) == list(range(8))
 
 
+@pytest.mark.slow
 def test_what_ends_its_actor_again_and_again_is_a_fault_and_its_neighbours_finish(cluster):
     with RayPool(ToyConfig("crash"), forward_policy(0.5), 1, 4) as pool:
         trajectories = pool.collect(requests(6))

@@ -1,0 +1,81 @@
+"""Nodes that join and leave, and a head that is gone. Slow: every node is a handful of processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.training.toy_environment import TASKS, ToyConfig, forward_policy
+
+from hone.errors import HoneError
+from hone.training import ray_workers
+from hone.training.ray_workers import RayPool
+from hone.training.rollout import EpisodeRequest
+from hone.types import Placement
+
+ray = pytest.importorskip("ray", reason="needs Ray: pip install 'hone-vla[ray]'")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*:ResourceWarning", "ignore:.*unclosed.*", "ignore::FutureWarning"),
+]
+
+
+@pytest.fixture
+def one_node(monkeypatch) -> Iterator[Any]:
+    """A cluster whose head has one CPU, and this process connected to it."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_gcs_rpc_server_reconnect_timeout_s", "600")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 10**8})
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    yield cluster
+    ray_workers._leave(ray)
+    cluster.shutdown()
+
+
+def requests(count: int) -> list[EpisodeRequest]:
+    return [EpisodeRequest(i, TASKS[0], Placement("sampled", i), seed=i, greedy=True) for i in range(count)]
+
+
+def collect_for_ever(pool: RayPool) -> None:
+    while True:
+        pool.collect(requests(20))
+
+
+@pytest.mark.timeout(300)
+def test_a_node_that_joins_is_used_and_one_that_leaves_costs_no_episode(one_node):
+    with RayPool(ToyConfig(), forward_policy(0.5), 2, 2) as pool:
+        assert all(t.success for t in pool.collect(requests(4)))
+        assert sorted(bool(worker.where) for worker in pool._workers) == [False, True], "there is room for one"
+        node = one_node.add_node(num_cpus=1, object_store_memory=10**8)
+        deadline = time.monotonic() + 200
+        while not all(worker.where for worker in pool._workers) and time.monotonic() < deadline:
+            pool.collect(requests(40))
+        assert all(worker.where for worker in pool._workers), "the other has a place now"
+        heard: list[int] = []
+
+        def leave_once(trajectory) -> None:
+            heard.append(trajectory.request.episode_id)
+            if len(heard) == 1:
+                one_node.remove_node(node, allow_graceful=False)
+
+        trajectories = pool.collect(requests(60), on_episode=leave_once)
+    assert [t.request.episode_id for t in trajectories] == list(range(60))
+    assert sorted(heard) == list(range(60))
+    assert all(t.success for t in trajectories)
+
+
+@pytest.mark.timeout(300)
+def test_a_head_that_is_gone_is_one_error_in_bounded_time(one_node, monkeypatch):
+    monkeypatch.setattr(ray_workers, "HEAD_S", 5.0)
+    with RayPool(ToyConfig(), forward_policy(0.5), 1, 2) as pool:
+        pool.collect(requests(2))
+        one_node.head_node.kill_gcs_server()
+        with pytest.raises(HoneError, match="head of the Ray cluster has not answered"):
+            collect_for_ever(pool)
