@@ -89,19 +89,19 @@ def draw(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     )
     named = [arm for arms in MATRIX.values() for arm in arms]
     arms = list(dict.fromkeys([*named, *(line["arm"] for line in lines)]))
-    figure, panels = pyplot.subplots(1, len(MATRIX), figsize=(4.5 * len(MATRIX), 3.2), sharey=True)
-    for panel, name in zip(panels, MATRIX, strict=True):
+    rows = [name for name in MATRIX if any(line["row"] == name and "curve" in line for line in lines)]
+    figure, panels = pyplot.subplots(1, len(rows), figsize=(3.6 * len(rows), 3.2), sharey=True)
+    for panel, name in zip(panels, rows, strict=True):
         drawn = [line for line in lines if line["row"] == name and "curve" in line]
-        for line in drawn:
-            rollouts, success = zip(*line["curve"], strict=True)
-            colour = f"C{arms.index(line['arm']) % 10}"
-            panel.plot(rollouts, [100 * rate for rate in success], color=colour, marker="o", markersize=3)
-            panel.annotate(
-                f" {line['arm']} {line['seed']}", (rollouts[-1], 100 * success[-1]), color=colour, va="center"
-            )
-        panel.set(title=name.replace("_", " "), xlabel="rollouts", ylim=(0, 100))
-        panel.margins(x=0.25)
+        for arm in dict.fromkeys(line["arm"] for line in drawn):
+            for line in (line for line in drawn if line["arm"] == arm):
+                rollouts, success = zip(*line["curve"], strict=True)
+                label = arm if line["seed"] == min(other["seed"] for other in drawn if other["arm"] == arm) else None
+                colour, rates = f"C{arms.index(arm) % 10}", [100 * rate for rate in success]
+                panel.plot(rollouts, rates, color=colour, marker="o", markersize=3, label=label)
+        panel.set(title=name.replace("_", " "), xlabel="rollouts", ylim=(-2, 102))
         panel.set_xlim(left=0)
+        panel.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 0.02))
     panels[0].set_ylabel("success without hints, %")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
