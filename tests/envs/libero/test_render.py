@@ -260,6 +260,23 @@ def test_contexts_have_an_upper_bound(monkeypatch):
     assert (rounds[0][0] != rounds[0][1]).any()
 
 
+@pytest.mark.parametrize("profile", ["cheap", "aliased"])
+def test_a_scene_is_drawn_the_same_whatever_was_drawn_before(profile: RenderProfile):
+    """Scenes kept ready side by side share one OpenGL context; each picture must be the one drawn by a renderer that
+    knows its scene alone, for every camera."""
+    scenes = [load_scene(task, asset_pack("standin")) for task in (OBJECT, SPATIAL)]
+    states = [scene.official_states[0][1 : 1 + scene.model.nq] for scene in scenes]
+    alone = []
+    for scene, state in zip(scenes, states, strict=True):
+        renderer = Renderer(CAMERAS, SIZE, profile, "upright")
+        alone.append(renderer.draw(scene, state))
+        renderer.close()
+    renderer = Renderer(CAMERAS, SIZE, profile, "upright")
+    for which in (0, 1, 0, 0, 1):
+        np.testing.assert_array_equal(renderer.draw(scenes[which], states[which]), alone[which])
+    renderer.close()
+
+
 @pytest.mark.parametrize("backend", ["egl", "osmesa"])
 def test_both_software_back_ends_draw(backend: str, tmp_path: Path):
     """In a process of its own: MuJoCo chooses its back end once, when it is imported."""

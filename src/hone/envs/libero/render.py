@@ -115,7 +115,7 @@ class _Stage:
             if (name := self.model.site(site).name).endswith("_burner")
         ]
         self.context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_50)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
+        self._bind()  # thinning asks OpenGL for this buffer's sample positions
         self.culling = Culling(self.model)
         self.thinning = thinning(self.model, self.context, self.culling) if profile in THINNED else None
         self.groups = self.model.geom_group.copy()
@@ -133,6 +133,7 @@ class _Stage:
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
         mujoco.mj_camlight(self.model, self.data)
+        self._bind()
         viewport = mujoco.MjrRect(0, 0, size, size)
         pictures = np.empty((len(self.views), size, size, 3), np.uint8)
         for picture, view in zip(pictures, self.views, strict=True):
@@ -149,6 +150,11 @@ class _Stage:
             mujoco.mjr_readPixels(picture, None, viewport, self.context)
         self.model.geom_group[:] = self.groups
         return pictures
+
+    def _bind(self) -> None:
+        """Makes this scene's the buffer drawn into. `mjr_render` draws into whichever was bound last, another scene's
+        if that was drawn before, while `mjr_readPixels` reads this one's."""
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self.context)
 
     def close(self) -> None:
         self.context.free()
