@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from toy_policies import LinearGaussianPolicy
 
-from hone.training.broadcast import Versions, load_into, to_bytes
+from hone.training.broadcast import Versions, load_into, tensors_of, to_bytes
 
 
 def test_a_copy_at_any_version_is_sent_just_what_it_lacks():
@@ -33,3 +33,21 @@ def test_the_same_weights_are_the_same_version():
     versions.update(policy)
     assert versions.version == 0
     assert versions.since(0) == {}
+
+
+class Tied(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = torch.nn.Embedding(3, 2)
+        self.out = torch.nn.Linear(2, 3, bias=False)
+        self.out.weight = self.words.weight
+
+
+def test_tied_weights_can_be_sent():
+    policy, copy = Tied(), Tied()
+    load_into(copy, to_bytes(tensors_of(policy)))
+    assert torch.equal(copy.words.weight, policy.words.weight)
+
+
+def test_a_black_box_has_nothing_to_send():
+    load_into(object(), to_bytes(tensors_of(object())))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.training.toy_environment import TASKS, ToyConfig, forward_policy
 
-from hone.training import ray_workers
+from hone.training import ray_cluster
 from hone.training.ray_workers import RayPool
 from hone.training.rollout import EpisodeRequest
 from hone.types import Placement
@@ -33,7 +33,7 @@ def one_node(monkeypatch) -> Iterator[Any]:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 10**8})
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     yield cluster
-    ray_workers._leave(ray)
+    ray_cluster.leave()
     cluster.shutdown()
 
 

@@ -44,6 +44,7 @@ PATIENCE = 12
 """Looks after which another approach is tried."""
 TURNED_RAD = 0.15
 RISE = np.array([0.0, 0.0, 0.06])
+STAY = np.zeros(3)
 FASTEST = 0.85
 """Largest mean action, in action units, that is asked for."""
 
@@ -70,8 +71,7 @@ class Hinter(Protocol):
 
 @dataclass(frozen=True)
 class RuleHinter:
-    """Compares the hand with the plan's first sub-goal that does not hold yet. Knows to pick, to place
-    and to shut a drawer.
+    """Compares the hand with the plan's first sub-goal that does not hold yet. Knows to pick, place and shut a drawer.
 
     Where attempts at the task failed before, each episode draws one of the `APPROACHES` from its seed. The next one in
     the list follows each time its fingers closed on nothing, and after `PATIENCE` looks.
@@ -90,27 +90,27 @@ class RuleHinter:
         if not _in_hand(facts, step.thing, history):
             return self._take(facts, step.thing, history)
         if step.verb == "pick":
-            return self._say(RISE, 0.0, closed=True, history=history)
+            return self._say(RISE, STAY, closed=True, history=history)
         return self._bring(facts, step, share_of(step, plan), history)
 
     def _take(self, facts: Facts, thing: str, history: History) -> str:
+        if _fingers(history) == CLOSE_NOW:
+            return self._say(STAY, STAY, closed=True, history=history)
+        if facts.gripper_width_m < WIDE_OPEN_M:  # the fingers met nothing, or have just let go
+            return self._say(RISE, STAY, closed=False, history=history)
         box = bounds(facts, thing)
         hold = grip_on(facts, thing, box, approach_of(history))
         offset = hold.place - facts.eef.position
         aside = float(np.linalg.norm(offset[:2]))
-        if _fingers(history) == CLOSE_NOW:
-            return self._say(np.zeros(3), 0.0, closed=True, history=history)
-        if facts.gripper_width_m < WIDE_OPEN_M:  # the fingers met nothing, or have just let go
-            return self._say(RISE, 0.0, closed=False, history=history)
         stuck = _lowering(history) and float(np.linalg.norm(offset)) < STUCK_M
         if stuck or (aside < hold.room and abs(hold.turn) < TURNED_RAD and offset[2] > -LEVEL_M):
-            return self._say(_gently(offset), 0.0, closed=True, history=history)
+            return self._say(_gently(offset), STAY, closed=True, history=history)
         if aside < NEAR_M:
             over = box.high[2] + OVER_M - facts.eef.position[2]
             offset[2] = _funnel(aside, hold.room, offset[2], over)
         else:
             offset[2] = highest_on_the_way(facts, facts.eef.position, hold.place) + OVER_M - facts.eef.position[2]
-        return self._say(offset, hold.turn, closed=False, history=history)
+        return self._say(offset, np.array([0.0, 0.0, hold.turn]), closed=False, history=history)
 
     def _bring(self, facts: Facts, step: Subgoal, share: Share | None, history: History) -> str:
         assert step.target is not None
@@ -124,30 +124,28 @@ class RuleHinter:
             down += least_rise(facts, facts.eef.position + np.append(offset[:2], down), without=step.thing)
             if aside < ROOM_M and down > -LEVEL_M:
                 offset[2] = down
-                return self._say(_gently(offset), 0.0, closed=False, history=history)
+                return self._say(_gently(offset), STAY, closed=False, history=history)
             offset[2] = _funnel(aside, ROOM_M, down, over)
         else:
             offset[2] = over
             if over > NEAR_M:  # up first
                 offset[:2] *= 0.3
-        return self._say(offset, 0.0, closed=True, history=history)
+        return self._say(offset, STAY, closed=True, history=history)
 
     def _say(
         self,
         offset: Float64[np.ndarray, " 3"],
-        turn: float | Float64[np.ndarray, " 3"],
+        turn: Float64[np.ndarray, " 3"],
         *,
         closed: bool,
         history: History,
     ) -> str:
-        """The phrase of the mean action that would cover an offset (m) and a turn (rad, about the vertical, or a
-        rotation vector) in one chunk, if one can, with the gripper to end `closed` or open."""
+        """The phrase of the mean action that would cover an offset (m) and a turn (rotation vector, rad) in one chunk,
+        if one can, with the gripper to end `closed` or open."""
         reach = SPEED_GAIN * DT_S * self.chunk_length
         motion = np.zeros(6)
         motion[:3] = np.clip(offset / (reach * POSITION_SCALE_M), -FASTEST, FASTEST)
-        motion[3:] = np.clip(
-            np.append(np.zeros(3 - np.size(turn)), turn) / (reach * ROTATION_SCALE_RAD), -FASTEST, FASTEST
-        )
+        motion[3:] = np.clip(turn / (reach * ROTATION_SCALE_RAD), -FASTEST, FASTEST)
         return say(motion, gripper_clause(_fingers(history) in (CLOSE_NOW, KEEP_CLOSED), closed))
 
 
@@ -162,7 +160,7 @@ class RandomHinter:
 def next_step(facts: Facts, plan: Plan) -> Subgoal | None:
     """The first sub-goal that does not hold yet; a pick only where nothing is placed afterwards (placing includes it).
 
-    `None` when all hold, and where the next one is neither a pick nor a place: there are no words for it.
+    `None` when all hold, and where there are no words for the next one.
     """
     placed = {subgoal.thing for subgoal in plan.subgoals if subgoal.verb.startswith("place")}
     for subgoal in plan.subgoals:

@@ -18,12 +18,12 @@ class Versions:
 
     def __init__(self, policy: Any) -> None:
         self.version = 0
-        self._tensors = {name: tensor.clone() for name, tensor in _tensors_of(policy).items()}
+        self._tensors = {name: tensor.clone() for name, tensor in tensors_of(policy).items()}
         self._changed_at = dict.fromkeys(self._tensors, 0)
 
     def update(self, policy: Any) -> None:
         """Take over the policy's tensors; counts one version up if any of them changed."""
-        present = _tensors_of(policy)
+        present = tensors_of(policy)
         changed = [name for name, tensor in present.items() if not torch.equal(tensor, self._tensors[name])]
         if changed:
             self.version += 1
@@ -36,17 +36,22 @@ class Versions:
         return {name: tensor for name, tensor in self._tensors.items() if self._changed_at[name] > version}
 
 
-def to_bytes(tensors: dict[str, Tensor]) -> bytes:
-    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
-
-
-def load_into(policy: Any, message: bytes) -> None:
-    """Overwrite the policy's tensors that are in the message."""
-    unknown = policy.load_state_dict(safetensors.torch.load(message), strict=False).unexpected_keys
-    assert not unknown, f"tensors that the policy does not have: {unknown}"
-
-
-def _tensors_of(policy: Any) -> dict[str, Tensor]:
+def tensors_of(policy: Any) -> dict[str, Tensor]:
+    """On the CPU, by name; a black box has none."""
     if not isinstance(policy, torch.nn.Module):
         return {}
     return {name: tensor.detach().cpu() for name, tensor in policy.state_dict().items()}
+
+
+def to_bytes(tensors: dict[str, Tensor]) -> bytes:
+    """Each is copied first, since the format refuses tensors that share memory, as tied embeddings do."""
+    copies = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    return safetensors.torch.save(copies)
+
+
+def load_into(policy: Any, message: bytes) -> None:
+    """Overwrite the policy's tensors that are in the message, if it has any."""
+    if not isinstance(policy, torch.nn.Module):
+        return
+    unknown = policy.load_state_dict(safetensors.torch.load(message), strict=False).unexpected_keys
+    assert not unknown, f"tensors that the policy does not have: {unknown}"

@@ -89,7 +89,7 @@ PRACTICE = ImproveConfig(
 )
 """The privileged state policy, whose rollouts cost no pictures."""
 LONG_PRACTICE = replace(PRACTICE, demos=15, clone=replace(PRACTICE.clone, steps=3000), train_step_cap=520)
-"""Several things after each other, from a start of 40 to 50 %."""
+"""Several things after each other, from a start of about 30 %."""
 SEEING_PRACTICE = replace(
     PRACTICE, network=SmallPolicyConfig(follows_hints=True), clone=replace(PRACTICE.clone, steps=600)
 )

@@ -16,15 +16,12 @@ ends its worker `MAX_ATTEMPTS` times is always a fault and never a failure of th
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import faulthandler
 import logging
 import os
 import pickle
 import queue
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +35,7 @@ import torch
 from hone.errors import HoneError
 from hone.policies.base import Policy
 from hone.training.broadcast import Versions, load_into, to_bytes
+from hone.training.ray_cluster import HEAD_S, HeadWatch, connect, import_ray, leave
 from hone.training.rollout import MAX_ATTEMPTS, EpisodeRequest, Guidance, Keep, Progress, Trajectory, Witness
 from hone.training.workers import SILENCE_S, START_S, Builder, Planning, run_job
 
@@ -45,14 +43,6 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 """An actor reports the start of every episode, and otherwise at most so often."""
-CONNECT_S = 10.0
-"""A cluster that does not answer within this time is not there."""
-HEAD_S = 30.0
-"""A head that answers nothing for this long is lost. Ray itself would end the process without a word to us."""
-HEAD_BEAT_S = 5.0
-"""Pause between two questions to the head."""
-LEAVE_S = 15.0
-"""How long taking leave of a lost cluster may take."""
 _FORWARDED = ("MUJOCO_GL", "LP_NUM_THREADS", "OMP_WAIT_POLICY")
 """Settings of this process that an actor takes over where its machine has none of its own."""
 
@@ -156,7 +146,7 @@ class RayPool:
     def __init__(
         self, builder: Builder, policy: Policy, num_workers: int, slots_per_worker: int, address: str = "local"
     ) -> None:
-        self._ray = _ray()
+        self._ray = import_ray()
         connect(address, num_workers)
         self.num_workers = num_workers
         self.restarts = 0
@@ -170,7 +160,7 @@ class RayPool:
         self._new_actor = lambda: remote.remote(environ, *given, slots_per_worker)
         self._jobs: deque[list[EpisodeRequest]] = deque()
         self._homeless_since = time.monotonic()
-        self._head = _HeadWatch(self._ray.nodes)
+        self._head = HeadWatch(self._ray.nodes)
         self._workers = [self._start() for _ in range(num_workers)]
 
     def collect(
@@ -322,7 +312,7 @@ class RayPool:
 
     def _check_cluster(self) -> None:
         if self._head.silent_s > HEAD_S:
-            _leave(self._ray)
+            leave()
             raise HoneError(
                 f"the head of the Ray cluster has not answered for {HEAD_S:.0f} s. What was finished is saved: start "
                 "the cluster again, then give the same command, with or without --ray."
@@ -334,84 +324,3 @@ class RayPool:
                 f"no rollout actor found a place in the Ray cluster for {START_S:.0f} s: each needs one free CPU. "
                 "`ray status` shows who has them."
             )
-
-
-class _HeadWatch:
-    """Asks the head of the cluster now and then, in a thread, because an answer that never comes would block."""
-
-    def __init__(self, ask: Callable[[], object]) -> None:
-        self._asked: float | None = None
-        self._stopped = threading.Event()
-        threading.Thread(target=self._watch, args=(ask,), daemon=True).start()
-
-    @property
-    def silent_s(self) -> float:
-        """How long the present question has been without an answer."""
-        asked = self._asked
-        return 0.0 if asked is None else time.monotonic() - asked
-
-    def stop(self) -> None:
-        self._stopped.set()
-
-    def _watch(self, ask: Callable[[], object]) -> None:
-        while not self._stopped.wait(HEAD_BEAT_S):
-            self._asked = time.monotonic()
-            with contextlib.suppress(Exception):  # an error is no answer; only an answer resets the clock
-                ask()
-                self._asked = None
-            if self._asked is not None:
-                return
-
-
-def connect(address: str, num_workers: int) -> None:
-    """Connect this process to a cluster, once: `local` starts one on this machine alone with a place for each worker.
-
-    Raises `HoneError` where there is none, within `CONNECT_S` (Ray itself tries for minutes).
-    """
-    ray = _ray()
-    if ray.is_initialized():
-        return
-    if address.startswith("ray://"):
-        raise HoneError(
-            f"{address}: Ray's client protocol cannot stream episodes; run this on a machine of the cluster."
-        )
-    os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "600")  # `HEAD_S` comes first
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        if address == "local":
-            ray.init(address="local", num_cpus=num_workers, include_dashboard=False, logging_level=logging.WARNING)
-            return
-        named = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
-        if named != "auto":
-            _probe(named)
-        ray.init(address=named, logging_level=logging.WARNING)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise HoneError(
-            f"no Ray cluster to join at '{address}' ({error}). Start one with `ray start --head` and run this on one "
-            "of its machines, or use --ray local."
-        ) from error
-
-
-def _probe(address: str) -> None:
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise HoneError(f"--ray {address}: write `auto`, `local`, or HOST:PORT of the cluster's head.")
-    socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
-
-
-def _leave(ray: Any) -> None:
-    """Shut down what is left of a connection. It may block for ever where the head is frozen, and so would exit."""
-    leaving = threading.Thread(target=ray.shutdown, daemon=True)
-    leaving.start()
-    leaving.join(LEAVE_S)
-    if leaving.is_alive():
-        atexit.unregister(ray.shutdown)
-
-
-def _ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise HoneError("--ray needs Ray: pip install 'hone-vla[ray]' (on every machine of the cluster).") from error
-    return ray

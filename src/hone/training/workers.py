@@ -36,6 +36,7 @@ import torch
 from hone.envs.base import Environment
 from hone.errors import HoneError
 from hone.policies.base import Policy
+from hone.training.broadcast import load_into, tensors_of, to_bytes
 from hone.training.rollout import (
     MAX_ATTEMPTS,
     EpisodeRequest,
@@ -132,7 +133,7 @@ class RolloutPool:
                 record(trajectory)
         else:
             ordered = sorted(requests, key=lambda request: request.episode_id)
-            job = {"weights": policy_weights(self._policy), "options": options}
+            job = {"weights": to_bytes(tensors_of(self._policy)), "options": options}
             self._ends.clear()
             for index, worker in enumerate(self._workers):
                 worker.jobs.append(ordered[index :: len(self._workers)])
@@ -304,13 +305,6 @@ def run_job(
             lookahead.close()
 
 
-def policy_weights(policy: Any) -> dict[str, Any] | None:
-    """A policy's tensors and its exploration scale; a black box has neither and is sent as it was at the start."""
-    if not isinstance(policy, torch.nn.Module):
-        return None
-    return {name: tensor.detach().cpu().numpy() for name, tensor in policy.state_dict().items()}
-
-
 def _serve(pipe: Connection, builder: Builder, policy: Policy, num_slots: int, stack_file: str) -> None:
     """A worker's life: wait for a job, run it, send each trajectory as it ends. Ends when the pipe closes."""
     torch.set_num_threads(1)
@@ -325,9 +319,7 @@ def _serve(pipe: Connection, builder: Builder, policy: Policy, num_slots: int, s
             env = builder.build(num_slots)
             while True:
                 job = pickle.loads(pipe.recv_bytes())
-                if job["weights"] is not None:
-                    assert isinstance(policy, torch.nn.Module)
-                    policy.load_state_dict({name: torch.from_numpy(array) for name, array in job["weights"].items()})
+                load_into(policy, job["weights"])
                 for trajectory in run_job(env, policy, job["requests"], **job["options"], on_progress=report):
                     pipe.send_bytes(pickle.dumps(trajectory))
     except (EOFError, KeyboardInterrupt):
