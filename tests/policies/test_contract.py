@@ -73,6 +73,7 @@ def act(observation: Observation) -> np.ndarray:
 OTHER_HEADS: dict[str, HeadConfig] = {
     "laplace": LaplaceHeadConfig(hidden_sizes=(32,)),
     "flow-single": FlowHeadConfig(hidden_sizes=(32,), steps=4, chain="single_step"),
+    "flow-velocity": FlowHeadConfig(hidden_sizes=(32,), steps=4, predicts="velocity"),
     "eqm": EqMHeadConfig(hidden_sizes=(32,), steps=4),
     "score": ScoreHeadConfig(hidden_sizes=(32,), steps=2, guidance=1.5, dropout=0.5),
     "bins": BinsHeadConfig(bins=41, width=16),

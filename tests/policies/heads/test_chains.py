@@ -12,7 +12,7 @@ from hone.policies.heads import ChunkSpace, EqMHead, EqMHeadConfig, FlowHead, Fl
 from hone.policies.heads.chain import DRAWN, SKIPPED, STOPPED, ChainHead
 from hone.policies.heads.eqm import truncated_decay
 from hone.policies.heads.field import Field
-from hone.policies.heads.flow import Chain, beta_times
+from hone.policies.heads.flow import Chain, Prediction, beta_times
 
 MEAN, STD = 0.3, 0.5
 NUMBER = ChunkSpace(1, 1, -100.0, 100.0)
@@ -62,6 +62,46 @@ def test_euler_steps_approach_the_transport_of_a_gaussian():
     # The flow between N(0, 1) and N(m, s^2) carries x to m + s x.
     found = draw(flow(300), 1, 50).samples[0, :, :, 0]
     torch.testing.assert_close(found[:, -1], MEAN + STD * found[:, 0], atol=0.02, rtol=0)
+
+
+class GaussianChunk(GaussianVelocity):
+    """The chunk that the best velocity is heading for: `E[a | x_t] = x_t + (1 - t) v`."""
+
+    def forward(self, x, time, given):
+        return x + (1 - time[:, None, None]) * super().forward(x, time, given)
+
+
+@pytest.mark.parametrize("chain", ["flow_noise", "single_step"])
+def test_predicting_the_chunk_is_the_same_flow(chain: Chain):
+    velocity = flow(7, exploration=0.3, chain=chain)
+    chunk = FlowHead(GaussianChunk(), NUMBER, steps=7, exploration=0.3, chain=chain, predicts="chunk")
+    torch.testing.assert_close(draw(chunk, 2, 50).samples, draw(velocity, 2, 50).samples)
+
+
+class Shifted(Field):
+    """Another field, off by 0.2 everywhere."""
+
+    def __init__(self, field: Field) -> None:
+        super().__init__()
+        self.field = field
+
+    def condition(self, features: Features) -> Features:
+        return self.field.condition(features)
+
+    def forward(self, x, time, given):
+        return self.field(x, time, given) + 0.2
+
+
+@pytest.mark.parametrize(("predicts", "best"), [("chunk", GaussianChunk()), ("velocity", GaussianVelocity())])
+def test_the_conditional_mean_has_the_least_loss(predicts: Prediction, best: Field):
+    features, mask = make_features(20_000), torch.ones(20_000, 1, dtype=torch.bool)
+    actions = MEAN + STD * torch.randn(20_000, 1, 1, generator=torch.Generator().manual_seed(1))
+    losses = []
+    for field in (best, Shifted(best)):
+        head = FlowHead(field, NUMBER, steps=7, exploration=0.3, chain="flow_noise", predicts=predicts)
+        losses.append(head.loss(features, actions, mask, torch.Generator().manual_seed(0)))
+    # The same draws in both, so they differ by 0.2^2 and 0.4 times the mean of 20,000 errors.
+    assert abs(losses[1] - losses[0] - 0.04) < 0.01
 
 
 def test_the_sde_has_the_marginals_of_the_flow():

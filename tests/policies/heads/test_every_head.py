@@ -108,7 +108,7 @@ def test_grpo_raises_what_was_good_and_lowers_what_was_not(head):
     good = candidate.chunk[..., 0].mean(-1) > candidate.chunk[..., 0].mean(-1).median()
     advantages = good.float() * 2 - 1
     batch = DecisionBatch(features, candidate, old, advantages, torch.ones(64))
-    metrics = GRPO(HeadPolicy(head), GRPOConfig(learning_rate=1e-4)).update(batch, torch.Generator())
+    metrics = GRPO(HeadPolicy(head), GRPOConfig(learning_rate=3e-5)).update(batch, torch.Generator())
     assert metrics["log_prob_mismatch"] < 1e-2
     assert metrics["epochs"] > 0
     with torch.no_grad():

@@ -17,11 +17,12 @@ from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import Field, MLPField
 
 Chain = Literal["flow_noise", "single_step"]
+Prediction = Literal["chunk", "velocity"]
 
 
 @dataclass(frozen=True)
 class FlowHeadConfig:
-    """Flow matching as pi-zero has it: Beta-distributed times, Euler steps."""
+    """Flow matching with pi-zero's Beta-distributed times and Euler steps."""
 
     hidden_sizes: tuple[int, ...] = (512, 512, 512)
     """Widths of the velocity network's hidden layers."""
@@ -32,6 +33,9 @@ class FlowHeadConfig:
     all steps that are left, if it went on as in the last; 0: never, every chunk takes all steps."""
     draws: int = 1
     """Noises drawn for each demonstrated chunk of a batch."""
+    predicts: Prediction = "chunk"
+    """What the network says and its loss measures: the chunk at the end of the flow, or the velocity (pi-zero). From
+    few demonstrations the chunk is learned much better (docs/algorithms/decoders.md)."""
     chain: Chain = "flow_noise"
     """Where exploration noise enters: `flow_noise` in every step; `single_step` in one, drawn anew for each chunk."""
     exploration: float = 0.1
@@ -40,6 +44,8 @@ class FlowHeadConfig:
     def __post_init__(self) -> None:
         if self.chain not in ("flow_noise", "single_step"):
             raise HoneError(f"chain is {self.chain!r}; use 'flow_noise' or 'single_step'.")
+        if self.predicts not in ("chunk", "velocity"):
+            raise HoneError(f"predicts is {self.predicts!r}; use 'chunk' or 'velocity'.")
         if self.draws < 1:
             raise HoneError(f"draws is {self.draws}; use at least 1.")
         if self.residual < 0:
@@ -55,15 +61,18 @@ class FlowHeadConfig:
             exploration=self.exploration,
             residual=self.residual,
             draws=self.draws,
+            predicts=self.predicts,
         )
 
 
 class FlowHead(ChainHead):
     """Rectified flow from noise (t = 0) to the chunk (t = 1), sampled as a Gaussian chain of `S` steps, `dt = 1/S`.
 
-    Learning: `x_t = (1 - t) eps + t a`, the field regresses the velocity `a - eps` (Lipman et al. 2023,
-    arXiv:2210.02747), and `1 - t ~ 0.001 + 0.999 Beta(1.5, 1)`, so that noisy chunks are seen more often (pi-zero,
-    arXiv:2410.24164, whose time runs the other way).
+    Learning: `x_t = (1 - t) eps + t a` and `1 - t ~ 0.001 + 0.999 Beta(1.5, 1)`, so that noisy chunks are seen more
+    often (pi-zero, arXiv:2410.24164, whose time runs the other way). The field regresses the velocity `a - eps` (Lipman
+    et al. 2023, arXiv:2210.02747) or, `predicts` being "chunk", the chunk `a` itself, and the velocity is
+    `(a_hat - x_t) / (1 - t)` (Li & He 2025, arXiv:2511.13720). Both have the same optimum. Departure from the latter:
+    its loss stays in units of the velocity, ours is in action units.
 
     Sampling, with `sigma = exploration`:
 
@@ -92,21 +101,23 @@ class FlowHead(ChainHead):
         exploration: float,
         residual: float = 0.0,
         draws: int = 1,
+        predicts: Prediction = "velocity",
     ) -> None:
         super().__init__(exploration, field, space, steps)
         self.chain: Chain = chain
+        self.predicts: Prediction = predicts
         self.residual = residual
         self.draws = draws
 
     def errors(
         self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
     ) -> Float[Tensor, "B H A"]:
-        """How far the velocity is off, at a noise and a time drawn for each row."""
+        """How far what the field predicts is off, at a noise and a time drawn for each row."""
         noise = loss_noise(actions, generator)
         time = beta_times(len(actions), required(generator)).to(actions)
         t = time[:, None, None]
-        velocity = self.field((1 - t) * noise + t * actions, time, self.field.condition(features))
-        return velocity - (actions - noise)
+        said = self.field((1 - t) * noise + t * actions, time, self.field.condition(features))
+        return said - (actions if self.predicts == "chunk" else actions - noise)
 
     def losses(
         self,
@@ -118,6 +129,11 @@ class FlowHead(ChainHead):
         errors = self.errors(*drawn_again(features, actions, self.draws), generator)
         return Losses(over_draws((errors**2).mean(-1), self.draws), mask)
 
+    def velocity(self, x: Float[Tensor, "N H A"], time: Float[Tensor, " N"], given: Features) -> Float[Tensor, "N H A"]:
+        """Where the flow goes at `x`, at times below 1."""
+        said = self.field(x, time, given)
+        return (said - x) / (1 - time)[:, None, None] if self.predicts == "chunk" else said
+
     def mean(
         self,
         x: Float[Tensor, "N H A"],
@@ -127,7 +143,7 @@ class FlowHead(ChainHead):
         given: Features,
     ) -> tuple[Float[Tensor, "N H A"], Bool[Tensor, " N"]]:
         time = step / self.steps
-        velocity = self.field(x, time, given)
+        velocity = self.velocity(x, time, given)
         # Heading for x + (1 - t) v, with v before = (x - previous) S at the last step; as many steps again are left.
         left = (self.steps - step)[:, None, None]
         change = left * (left / self.steps) * (velocity - (x - previous) * self.steps)
