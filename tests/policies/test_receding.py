@@ -14,7 +14,7 @@ from hone.policies.receding import Memory, RecedingPolicy
 from hone.types import Observation
 
 B, H, A = 3, 8, 7
-EQM = EqMHeadConfig(hidden_sizes=(8,), step_size=0.03, steps=30, residual=0.05)
+EQM = EqMHeadConfig(hidden_sizes=(8,), predicts="gradient", decay_start=0.8, step_size=0.03, steps=30, residual=0.05)
 
 
 class TowardsARamp(Field):

@@ -14,7 +14,7 @@ from hone.policies.sampling import AS_SAVED, Sampling
 from hone.types import Observation
 
 H = 4
-EQM = EqMHeadConfig(hidden_sizes=(8,), residual=0.0, steps=12)
+EQM = EqMHeadConfig(hidden_sizes=(8,), residual=0.0, steps=12, predicts="gradient", decay_start=0.8, step_size=0.05)
 
 
 class Bowl(Field):

@@ -1,6 +1,7 @@
 """Flow and equilibrium matching on linear fields, where every step, marginal and likelihood is known in closed form."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -47,8 +48,11 @@ def flow(steps: int, space: ChunkSpace = NUMBER, exploration: float = 1e-6, chai
     return FlowHead(GaussianVelocity(), space, steps=steps, exploration=exploration, chain=chain)
 
 
+PUBLISHED = EqMHeadConfig(hidden_sizes=(8,), predicts="gradient", decay_start=0.8, step_size=0.05)
+
+
 def descent(space: ChunkSpace = NUMBER, **changes) -> EqMHead:
-    head = EqMHeadConfig(hidden_sizes=(8,), **changes).build(4, space)
+    head = replace(PUBLISHED, **changes).build(4, space)
     head.field = Spring()
     return head
 
@@ -215,9 +219,9 @@ def test_descent_is_bounded_where_the_threshold_never_triggers():
 
 
 def test_few_steps_may_cross_the_whole_way_and_many_must_settle():
-    assert EqMHeadConfig(steps=2, step_size=1 / 8).step_size == 0.125
+    assert replace(PUBLISHED, steps=2, step_size=1 / 8).step_size == 0.125
     with pytest.raises(HoneError, match=r"0 < step_size < 0\.1"):
-        EqMHeadConfig(steps=3, step_size=1 / 8)
+        replace(PUBLISHED, steps=3, step_size=1 / 8)
 
 
 def test_noisy_descent_has_the_variance_of_an_autoregression():
@@ -236,6 +240,33 @@ def test_nesterov_is_the_papers_recursion():
         m = -Spring.stiffness * (x + 0.05 * 0.3 * m - MEAN)
         x = x + 0.05 * m
     torch.testing.assert_close(found, x, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("decay_start", [0.0, 0.8])
+def test_predicting_the_chunk_is_the_same_descent(decay_start: float):
+    gradient = descent(SPACE, decay_start=decay_start, residual=0.2)
+    chunk = descent(SPACE, decay_start=decay_start, residual=0.2, predicts="chunk")
+
+    class Arrival(Spring):
+        def forward(self, x, time, given):
+            return x - super().forward(x, time, given) / chunk.stiffness
+
+    chunk.field = Arrival()
+    with torch.no_grad():
+        chunk.greedy_start.copy_(gradient.greedy_start)
+    torch.testing.assert_close(draw(chunk, 2, 50).samples, draw(gradient, 2, 50).samples)
+    # And the errors are the same but for their unit.
+    features, actions = make_features(4), torch.zeros(4, H, A)
+    errors = [head.errors(features, actions, torch.Generator().manual_seed(0)) for head in (gradient, chunk)]
+    torch.testing.assert_close(errors[0], -chunk.stiffness * errors[1], atol=1e-5, rtol=1e-4)
+
+
+def test_a_linear_decay_makes_the_chunk_itself_what_is_predicted():
+    head = EqMHeadConfig(hidden_sizes=(8,)).build(4, SPACE)
+    head.field = Spring()
+    head.field.stiffness = 0.0  # says 0 everywhere
+    actions = torch.rand(3, H, A)
+    torch.testing.assert_close(head.errors(make_features(3), actions, torch.Generator()), -actions)
 
 
 @pytest.mark.parametrize("head", [flow(4, SPACE, 0.2), descent(SPACE, steps=4, residual=0.0)])
@@ -265,7 +296,7 @@ def test_truncated_decay():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (lambda: EqMHeadConfig(step_size=0.12), r"settles only for 0 < step_size < 0.1 "),
+        (lambda: replace(PUBLISHED, step_size=0.12), r"settles only for 0 < step_size < 0.1 "),
         (lambda: EqMHeadConfig(residual=-1.0), "not negative"),
         (lambda: FlowHeadConfig(steps=0).build(4, SPACE), "needs at least 1"),
         (lambda: FlowHeadConfig(hidden_sizes=()).build(4, SPACE), "at least one hidden layer"),

@@ -3,7 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from head_toys import POOLED, A, H, HeadPolicy, generators, make_features, make_head
+from head_toys import POOLED, SPACE, A, H, HeadPolicy, generators, make_features, make_head
 
 from hone.errors import HoneError
 from hone.policies import SmallPolicyConfig, load_policy
@@ -15,9 +15,11 @@ from hone.training.grpo import GRPO, GRPOConfig
 from hone.types import Observation
 
 
-def steered(name: str = "flow") -> SteeredNoiseHead:
+def steered() -> SteeredNoiseHead:
+    """Of a decoder that was taught nothing, and whose chunk therefore stays near the start it is given."""
     torch.manual_seed(0)
-    return SteeredNoiseHead(make_head(name), POOLED, hidden_sizes=(32,))
+    decoder = FlowHeadConfig(hidden_sizes=(128, 128), predicts="velocity").build(POOLED, SPACE)
+    return SteeredNoiseHead(decoder, POOLED, hidden_sizes=(32,))
 
 
 def test_it_is_the_decoder_from_the_drawn_start_with_an_exact_density():

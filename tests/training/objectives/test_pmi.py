@@ -43,7 +43,10 @@ def obedience(weight: float, head: HeadConfig) -> float:
     return float((told - own).clamp(0, 1))
 
 
-@pytest.mark.parametrize("head", [DCTHeadConfig(hidden_sizes=(64,)), FlowHeadConfig(hidden_sizes=(64,), steps=4)])
+FLOW = FlowHeadConfig(hidden_sizes=(64,), steps=4, predicts="velocity")
+
+
+@pytest.mark.parametrize("head", [DCTHeadConfig(hidden_sizes=(64,)), FLOW])
 def test_a_clone_that_does_not_listen_learns_to(head):
     deaf, listening = obedience(0.0, head), obedience(1.0, head)
     assert deaf < 0.2

@@ -15,6 +15,8 @@ from hone.policies.heads.base import ChunkSpace, Losses, drawn_again, loss_noise
 from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import MLPField
 
+Prediction = Literal["chunk", "gradient"]
+
 
 @dataclass(frozen=True)
 class EqMHeadConfig:
@@ -24,13 +26,17 @@ class EqMHeadConfig:
     """Widths of the gradient network's hidden layers."""
     gradient_scale: float = 4.0
     """lambda, the length of the target gradient away from the data, in units of the distance."""
-    decay_start: float = 0.8
+    decay_start: float = 0.0
     """a: from this share of data on (gamma), the target gradient falls linearly to zero."""
+    predicts: Prediction = "chunk"
+    """What the network says: the gradient, or where a descent that arrives in one step would go. From few
+    demonstrations the second, with a decay from the start, is learned much better (docs/algorithms/decoders.md)."""
     solver: Literal["gradient", "nesterov"] = "gradient"
     """Plain descent, or with a look ahead along the last step."""
-    step_size: float = 0.05
+    step_size: float = 0.25
     """eta. Near a chunk the field is `lambda / (1 - a)` times the distance: stable below `2 (1 - a) / lambda`, and
-    `(1 - a) / lambda` (0.05 by default) arrives in one step. Fewer than 5 steps arrive with `1 / (lambda steps)`."""
+    `(1 - a) / lambda` (0.25 by default) arrives in one step. Few steps that do not settle may have `1 / (lambda
+    steps)`."""
     momentum: float = 0.3
     """mu, the share of the last step that `nesterov` looks ahead."""
     steps: int = 20
@@ -50,6 +56,8 @@ class EqMHeadConfig:
                 f"gradient_scale {self.gradient_scale} must be positive, decay_start {self.decay_start} in [0, 1), "
                 f"residual {self.residual} and momentum {self.momentum} not negative."
             )
+        if self.predicts not in ("chunk", "gradient"):
+            raise HoneError(f"predicts is {self.predicts!r}; use 'chunk' or 'gradient'.")
         if self.draws < 1:
             raise HoneError(f"draws is {self.draws}; use at least 1.")
         limit = 2 * (1 - self.decay_start) / self.gradient_scale
@@ -69,14 +77,17 @@ class EqMHead(ChainHead):
     """A gradient `f(x)` of no time, whose zeros are the chunks (Wang & Du 2025, arXiv:2510.02300).
 
     Learning: `x = gamma a + (1 - gamma) eps`, `gamma ~ U(0, 1)`, and `f(x)` regresses `(eps - a) c(gamma)` with the
-    truncated decay `c(gamma) = lambda min(1, (1 - gamma) / (1 - a))`.
+    truncated decay `c(gamma) = lambda min(1, (1 - gamma) / (1 - a_0))`, which is the linear one for `a_0 = 0`. The
+    network says `f` or, `predicts` being "chunk", the `p` of `f(x) = lambda / (1 - a_0) (x - p(x))`: for `gamma >= a_0`
+    that is the chunk itself, whatever the noise. The loss measures what the network says.
     Sampling: `x_{s+1} = x_s - eta f(y_s) + sigma w_s` with `sigma = exploration` and `y_s = x_s` (gradient) or
     `y_s = x_s + mu (x_s - x_{s-1})` (nesterov; without noise, the paper's `y = x + eta mu m`, `m` the last `-f`). Each
     row stops by itself once `||f(y_s)|| / sqrt(H A) < residual`, after `steps` at the latest.
 
-    Departures: noise in the descent, for a likelihood; a field is zero also between modes, so a small residual does not
-    prove a chunk that can be executed; under exploration the residual hardly falls below `sigma lambda / (1 - a)`, so a
-    smaller threshold does not stop a sampled descent.
+    Departures: predicting the chunk (after Li & He 2025, arXiv:2511.13720, who do so for flows); noise in the descent,
+    for a likelihood; a field is zero also between modes, so a small residual does not prove a chunk that can be
+    executed; under exploration the residual hardly falls below `sigma lambda / (1 - a_0)`, so a smaller threshold does
+    not stop a sampled descent.
     """
 
     practice = (0.05, 0.03)
@@ -89,13 +100,24 @@ class EqMHead(ChainHead):
     def errors(
         self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
     ) -> Float[Tensor, "B H A"]:
-        """How far the gradient is off, at a noise and a share of it drawn for each row."""
+        """How far what the network says is off, at a noise and a share of it drawn for each row."""
         noise = loss_noise(actions, generator)
         generator = required(generator)
         gamma = torch.rand(len(actions), 1, 1, generator=generator, device=generator.device).to(actions)
-        gradient = self.field(gamma * actions + (1 - gamma) * noise, None, self.field.condition(features))
-        decay = truncated_decay(gamma, self.config.gradient_scale, self.config.decay_start)
-        return gradient - (noise - actions) * decay
+        x = gamma * actions + (1 - gamma) * noise
+        gradient = (noise - actions) * truncated_decay(gamma, self.config.gradient_scale, self.config.decay_start)
+        said = self.field(x, None, self.field.condition(features))
+        return said - (x - gradient / self.stiffness if self.config.predicts == "chunk" else gradient)
+
+    @property
+    def stiffness(self) -> float:
+        """Of the field near a chunk: `lambda / (1 - a_0)`."""
+        return self.config.gradient_scale / (1 - self.config.decay_start)
+
+    def gradient(self, x: Float[Tensor, "N H A"], given: Features) -> Float[Tensor, "N H A"]:
+        """`f(x)`."""
+        said = self.field(x, None, given)
+        return self.stiffness * (x - said) if self.config.predicts == "chunk" else said
 
     def losses(
         self,
@@ -116,7 +138,7 @@ class EqMHead(ChainHead):
         given: Features,
     ) -> tuple[Float[Tensor, "N H A"], Bool[Tensor, " N"]]:
         ahead = x + self.config.momentum * (x - previous) if self.config.solver == "nesterov" else x
-        gradient = self.field(ahead, None, given)
+        gradient = self.gradient(ahead, given)
         residual = gradient.square().mean((-2, -1)).sqrt()
         return x - self.config.step_size * gradient, residual < self.config.residual
 
