@@ -23,6 +23,18 @@ def print_tables(lines: Sequence[Line]) -> None:
             table(of_part)
 
 
+def target_table(lines: Sequence[Line]) -> None:
+    _header("head", "its network says", "success, %", "by seed, %", "error of a chunk")
+    for cell in _cells(lines, "head", "target"):
+        _row(
+            cell[0]["head"],
+            cell[0]["target"],
+            _pooled(cell),
+            ", ".join(f"{100 * line['success_rate']:.0f}" for line in cell),
+            f"{_mean(cell, 'chunk_error'):.3f}",
+        )
+
+
 def success_table(lines: Sequence[Line]) -> None:
     _header("head", "evaluations", "ms", "success, %", "by seed, %", "error of a chunk", "jerk at seams", "inside")
     for cell in _cells(lines, "head", "budget"):
@@ -117,6 +129,7 @@ def grpo_table(lines: Sequence[Line]) -> None:
 
 
 TABLES = {
+    "target": target_table,
     "success": success_table,
     "modes": modes_table,
     "eqm": eqm_table,

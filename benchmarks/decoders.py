@@ -2,6 +2,7 @@
 
 Parts (docs/algorithms/decoders.md says what each is for):
 
+    target    what a denoising head's network is to say: the chunk, or what the papers have
     success   every head at every number of evaluations it can be given: official states, jerk at chunk seams
     modes     a target with two modes, in closed form: does the head find both, and nothing in between?
     eqm       {flow, eqm} x {fixed, residual stop} x {cold, warm start} at matched evaluations
@@ -63,23 +64,38 @@ from hone.training.improve import VALIDATION_SEEDS, ImproveConfig, improve
 from hone.types import Observation
 from rows import RESULTS, append_row, finished
 
-Part = Literal["latency", "modes", "success", "eqm", "residual", "grpo"]
-PARTS: tuple[Part, ...] = ("latency", "modes", "success", "eqm", "residual", "grpo")
+Part = Literal["latency", "modes", "target", "success", "eqm", "residual", "grpo"]
+PARTS: tuple[Part, ...] = ("latency", "modes", "target", "success", "eqm", "residual", "grpo")
 SEEDS = (90, 91, 92)
-STATES: dict[str, int] = {"success": 10, "residual": 10, "eqm": 20}
+STATES: dict[str, int] = {"target": 10, "success": 10, "residual": 10, "eqm": 20}
 """Official initial states of each task: 100 or 200 episodes for each cell and seed, 300 or 600 for a cell."""
 BUDGETS = (1, 2, 5, 10, 20, 50, 300)
 """Evaluations for each chunk, of the heads that can be given more or fewer."""
 UNSEEN = 128
 """Steps of demonstrations not learned from, where chunks are compared with the expert's."""
 
+# target
+LATE = {"decay_start": 0.8, "step_size": 0.05}
+"""A gradient that is constant far from the data, as Wang & Du have it by default."""
+TARGETS: dict[str, dict[str, dict[str, Any]]] = {
+    "flow": {"chunk": {}, "velocity": {"predicts": "velocity"}},
+    "eqm": {
+        "chunk": {},
+        "chunk, late decay": LATE,
+        "gradient": {"predicts": "gradient"},
+        "gradient, late decay": {"predicts": "gradient", **LATE},
+    },
+}
+"""The head's own, and what differs in the others. All get `TARGET_BUDGET` evaluations."""
+TARGET_BUDGET = 10
+
 # eqm: half of each chunk is executed, and a warm start continues from the other half.
 EXECUTE = 4
 MATCHED = (5, 10)
 """Evaluations of a fixed descent, and the most of one with a stop."""
 TRUST = {"flow": 0.5, "eqm": 0.5}
-STOP = {"flow": 0.2, "eqm": 0.5}
-RESIDUALS = {"flow": (0.03, 0.1, 0.3, 1.0, 3.0), "eqm": (0.1, 0.3, 1.0, 2.0, 3.0)}
+STOP = {"flow": 0.2, "eqm": 0.1}
+RESIDUALS = {"flow": (0.03, 0.1, 0.3, 1.0, 3.0), "eqm": (0.02, 0.06, 0.2, 0.4, 0.6)}
 """Root mean squares: of how far the predicted chunk would still move (flow, action units), of the gradient (eqm)."""
 LONGEST = 50
 """Most evaluations in part residual."""
@@ -176,6 +192,28 @@ def run_success(config: Config, head: str, seed: int, budget: int | None) -> dic
         policy = redecoded(policy, decoded)
     result = measure(config.conditions, policy, setup(config, "success", seed))
     return {**decided(config, policy, seed), **line(result)}
+
+
+def target_cells(head: str) -> Iterator[dict[str, Any]]:
+    for target in TARGETS.get(head, ()):
+        yield {"target": target}
+
+
+def run_target(config: Config, head: str, seed: int, target: str) -> dict[str, Any]:
+    changes = TARGETS[head][target]
+    name = head if not changes else f"{head}, {target}"
+    policy = cloned(
+        config.conditions,
+        name,
+        seed,
+        config.output / "clones",
+        config=replace(configured(head), **changes),
+        snapshots=SNAPSHOTS,
+    )
+    decoded = with_budget(policy.config.head, TARGET_BUDGET)
+    assert decoded is not None
+    policy = redecoded(policy, decoded)
+    return {**decided(config, policy, seed), **line(measure(config.conditions, policy, setup(config, "target", seed)))}
 
 
 def eqm_cells(head: str) -> Iterator[dict[str, Any]]:
@@ -322,6 +360,7 @@ def matched_start(config: Config, head: str, seed: int) -> tuple[int, float]:
 CELLS = {
     "latency": latency_cells,
     "modes": modes_cells,
+    "target": target_cells,
     "success": success_cells,
     "eqm": eqm_cells,
     "residual": residual_cells,
@@ -330,6 +369,7 @@ CELLS = {
 RUN: dict[str, Callable[..., dict[str, Any]]] = {
     "latency": run_latency,
     "modes": run_modes,
+    "target": run_target,
     "success": run_success,
     "eqm": run_eqm,
     "residual": run_residual,

@@ -94,9 +94,11 @@ def cloned(
     seed: int,
     folder: Path,
     *,
+    config: HeadConfig | None = None,
     snapshots: Sequence[int] = (),
 ) -> SmallPolicy:
-    """The clone with this head in `folder/head-SEED/LAST`, learned first if it is not there.
+    """The clone with this head in `folder/head-SEED/LAST`, learned first if it is not there. A `config` other than
+    the compared one goes by a name of its own (`head`).
 
     On the way it leaves one in `folder/head-SEED/STEP` for each of `snapshots`. The backbone begins with the same
     weights whatever the head is.
@@ -105,7 +107,9 @@ def cloned(
     last = home / str(conditions.cloning.steps)
     if not last.exists() or any(not (home / str(step)).exists() for step in snapshots):
         episodes = demonstrations(conditions, seed, folder / f"demonstrations-{seed}")
-        policy = replace(conditions.network, head=configured(head)).build(derive_seed(seed, "weights") % 2**31)
+        policy = replace(conditions.network, head=config or configured(head)).build(
+            derive_seed(seed, "weights") % 2**31
+        )
 
         def keep(state: Any) -> None:
             if state.step in snapshots:
