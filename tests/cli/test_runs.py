@@ -33,12 +33,15 @@ def test_resume_goes_on_with_the_runs_own_settings(
     from hone.cli.demo import demo_recipe
 
     taken = []
-    monkeypatch.setattr("hone.cli.improve.improve_and_report", lambda settings, as_json: taken.append(settings) or 0)
+    monkeypatch.setattr(
+        "hone.cli.improve.improve_and_report", lambda settings, as_json, ray: taken.append((settings, ray)) or 0
+    )
     monkeypatch.chdir(tmp_path)
     recipe = demo_recipe(Path("runs/demo"), 4)
     write_json(RunFolder(Path("runs/demo")).config, json.loads(json.dumps(asdict(recipe), default=str)))
     assert main(["runs", "resume", "./runs/demo"]) == 0
-    assert taken == [recipe]
+    assert main(["runs", "resume", "./runs/demo", "--ray", "local"]) == 0
+    assert taken == [(recipe, None), (recipe, "local")]
     Path("runs/demo").rename("runs/moved")
     assert main(["runs", "resume", "runs/moved"]) == 2
     assert "was started as 'runs/demo'" in capsys.readouterr().err

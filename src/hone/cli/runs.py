@@ -45,6 +45,8 @@ class Resume:
 
     run: Annotated[Path, tyro.conf.Positional]
     """Folder of the run."""
+    ray: str | None = None
+    """Go on on a Ray cluster (`auto`, HOST:PORT or `local`), whether the run began on one or not. docs/clusters.md."""
     json: bool = False
     """Print the summary as one JSON object on standard output."""
 
@@ -146,7 +148,7 @@ def _resume(config: Resume) -> int:
             f"'{config.run}' was started as '{settings.output}'; go to the folder it was started from, or edit "
             f'"output" in {path} if it was moved.'
         )
-    return improve_and_report(settings, config.json)
+    return improve_and_report(settings, config.json, ray=config.ray)
 
 
 def _rate(result: EvaluationResult | None) -> str:
