@@ -312,6 +312,7 @@ class RayPool:
 
     def _check_cluster(self) -> None:
         if self._head.silent_s > HEAD_S:
+            self._workers = []  # there is nobody left to ask to end them
             leave()
             raise HoneError(
                 f"the head of the Ray cluster has not answered for {HEAD_S:.0f} s. What was finished is saved: start "
