@@ -85,6 +85,7 @@ TARGETS: dict[str, dict[str, dict[str, Any]]] = {
         "gradient": {"predicts": "gradient"},
         "gradient, late decay": {"predicts": "gradient", **LATE},
     },
+    "score": {"chunk": {}, "preconditioned": {"predicts": "preconditioned"}},
 }
 """The head's own, and what differs in the others. All get `TARGET_BUDGET` evaluations."""
 TARGET_BUDGET = 10

@@ -15,14 +15,14 @@ NUMBER = ChunkSpace(1, 1, -100.0, 100.0)
 
 
 class GaussianScore(Field):
-    """The best network for data `a ~ N(MEAN, STD^2)`: inverts the preconditioning of `D = E[a | x]`.
+    """The best network for data `a ~ N(MEAN, STD^2)`: `D = E[a | x]`, or its preconditioning inverted.
 
     The blank (pooled features all zero) stands for data around 0.
     """
 
-    def __init__(self, low: float, high: float) -> None:
+    def __init__(self, config: ScoreHeadConfig) -> None:
         super().__init__()
-        self.low, self.high = low, high
+        self.low, self.high, self.predicts = config.sigma_min, config.sigma_max, config.predicts
 
     def condition(self, features: Features) -> Features:
         return features
@@ -34,6 +34,8 @@ class GaussianScore(Field):
         variance = sigma**2 + DATA**2
         noisy = x * variance.sqrt()
         best = (STD**2 * noisy + sigma**2 * mean) / (STD**2 + sigma**2)
+        if self.predicts == "chunk":
+            return best
         return (best - DATA**2 / variance * noisy) * variance.sqrt() / (sigma * DATA)
 
 
@@ -42,7 +44,7 @@ def gaussian(**changes) -> ScoreHead:
     config = ScoreHeadConfig(**settings)
     head = config.build(4, NUMBER)
     assert isinstance(head, ScoreHead)
-    head.field = GaussianScore(config.sigma_min, config.sigma_max)
+    head.field = GaussianScore(config)
     return head
 
 
@@ -59,10 +61,21 @@ def test_levels_fall_from_the_highest_to_the_lowest_to_zero():
     assert levels[2].item() == pytest.approx(middle, rel=1e-4)
 
 
-def test_many_steps_end_in_the_data():
-    chunks = draw(gaussian(steps=100), 5000)[:, -1, 0]
+@pytest.mark.parametrize("predicts", ["chunk", "preconditioned"])
+def test_many_steps_end_in_the_data(predicts: str):
+    chunks = draw(gaussian(steps=100, predicts=predicts), 5000)[:, -1, 0]
     assert abs(chunks.mean().item() - MEAN) < 0.015  # standard error 0.003; 100 steps leave some bias
     assert abs(chunks.std().item() - STD) < 0.01
+
+
+@pytest.mark.parametrize("predicts", ["chunk", "preconditioned"])
+def test_the_conditional_mean_is_not_off_on_average(predicts: str):
+    """At any level: the errors of the best denoiser are drawn around 0, with less spread than the data has."""
+    head = gaussian(predicts=predicts, dropout=0.0, sigma_max=2.0)
+    actions = MEAN + STD * torch.randn(20_000, 1, 1, generator=torch.Generator().manual_seed(1))
+    errors, _ = head._denoising_errors(make_features(20_000), actions, torch.Generator().manual_seed(0))
+    assert abs(errors.mean().item()) < 0.005  # standard error 0.0012 at most
+    assert errors.std().item() < STD
 
 
 def test_guidance_moves_away_from_the_blank():

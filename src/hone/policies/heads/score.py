@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -15,10 +16,12 @@ from hone.policies.heads.base import ChunkSpace, Losses, drawn_again, loss_noise
 from hone.policies.heads.chain import ChainHead
 from hone.policies.heads.field import MLPField
 
+Prediction = Literal["chunk", "preconditioned"]
+
 
 @dataclass(frozen=True)
 class ScoreHeadConfig:
-    """EDM's preconditioned denoiser, sampled in a few deterministic steps as in BESO."""
+    """A denoiser, sampled in a few deterministic steps as in BESO."""
 
     hidden_sizes: tuple[int, ...] = (512, 512, 512)
     """Widths of the denoiser's hidden layers."""
@@ -30,6 +33,9 @@ class ScoreHeadConfig:
     """Noise level before the last step, in action units."""
     sigma_max: float = 2.0
     """Noise level at the start, well above that of the data."""
+    predicts: Prediction = "chunk"
+    """What the network says: the chunk itself, learned at noise levels drawn evenly; or EDM's preconditioned output,
+    with EDM's weights and levels. From few demonstrations the first is learned better."""
     dropout: float = 0.1
     """Share of the cloned rows whose features are replaced by a learned blank: what guidance is measured against."""
     guidance: float = 1.0
@@ -45,6 +51,8 @@ class ScoreHeadConfig:
                 f"sigma_min {self.sigma_min} must be positive and below sigma_max {self.sigma_max}, and sigma_data "
                 f"{self.sigma_data} positive."
             )
+        if self.predicts not in ("chunk", "preconditioned"):
+            raise HoneError(f"predicts is {self.predicts!r}; use 'chunk' or 'preconditioned'.")
         if self.draws < 1:
             raise HoneError(f"draws is {self.draws}; use at least 1.")
         if not 0 <= self.dropout < 1 or (self.guidance != 1 and self.dropout == 0):
@@ -61,13 +69,17 @@ class ScoreHead(ChainHead):
     """A denoiser `D(x; sigma)` (Karras et al. 2022, arXiv:2206.00364) descended along its noise levels (BESO,
     arXiv:2304.02532).
 
-    With `s_d = sigma_data`:  `D = c_skip x + c_out F(c_in x, ln sigma)`,  `c_skip = s_d^2 / (sigma^2 + s_d^2)`,
-    `c_out = sigma s_d / sqrt(sigma^2 + s_d^2)`,  `c_in = 1 / sqrt(sigma^2 + s_d^2)`; learning weighs `||D(a + sigma
-    eps) - a||^2` by `1 / c_out^2`, with `ln sigma ~ N(-1.2, 1.2^2)` held within the levels used.
+    `predicts` "chunk": the network says `D` itself, given `c_in x` and `ln sigma`; the loss is `||D(a + sigma eps) -
+    a||^2` with `sigma` uniform over the levels used.
+    `predicts` "preconditioned" (EDM): with `s_d = sigma_data`,  `D = c_skip x + c_out F(c_in x, ln sigma)`,
+    `c_skip = s_d^2 / (sigma^2 + s_d^2)`,  `c_out = sigma s_d / sqrt(sigma^2 + s_d^2)`,
+    `c_in = 1 / sqrt(sigma^2 + s_d^2)`; learning weighs `||D(a + sigma eps) - a||^2` by `1 / c_out^2`, with
+    `ln sigma ~ N(-1.2, 1.2^2)` held within the levels used.
     Sampling: levels spaced as in EDM (rho = 7) and then 0; `x_{s+1} = D + sigma_{s+1} / sigma_s (x - D) + e w`,
     `e = exploration` (the deterministic step is DDIM's, which is Euler's here).
 
-    Departures: noise in the steps, for a likelihood; the blank replaces all features, not only the goal.
+    Departures: predicting the chunk, unweighted; noise in the steps, for a likelihood; the blank replaces all features,
+    not only the goal.
     """
 
     practice = (0.05, 0.03)
@@ -90,12 +102,14 @@ class ScoreHead(ChainHead):
         time = (sigma / low).log() / math.log(high / low)
         variance = (sigma**2 + data**2)[:, None, None]
         output = self.field(x / variance.sqrt(), time, given)
+        if self.config.predicts == "chunk":
+            return output
         return data**2 / variance * x + sigma[:, None, None] * data / variance.sqrt() * output
 
     def errors(
         self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
     ) -> Float[Tensor, "B H A"]:
-        """How far the denoised chunk is off, at a noise and a level of it drawn for each row, in units of `c_out`."""
+        """How far the denoised chunk is off, at a noise and a level of it drawn for each row, as it is weighed."""
         errors, weight = self._denoising_errors(features, actions, generator)
         return weight.sqrt() * errors
 
@@ -113,15 +127,20 @@ class ScoreHead(ChainHead):
     def _denoising_errors(
         self, features: Features, actions: Float[Tensor, "B H A"], generator: torch.Generator | None
     ) -> tuple[Float[Tensor, "B H A"], Float[Tensor, "B one one"]]:
-        """`D(a + sigma eps) - a`, and the `1 / c_out^2` that weighs its square."""
-        noise = loss_noise(actions, generator)
-        sigma = (1.2 * loss_noise(actions[:, 0, 0], generator) - 1.2).exp()
-        sigma = sigma.clamp(self.config.sigma_min, self.config.sigma_max)
+        """`D(a + sigma eps) - a`, and what weighs its square: `1 / c_out^2`, or 1 where the chunk is predicted."""
+        noise, low, high = loss_noise(actions, generator), self.config.sigma_min, self.config.sigma_max
+        if self.config.predicts == "chunk":
+            source = required(generator)
+            sigma = low + (high - low) * torch.rand(len(actions), generator=source, device=source.device).to(actions)
+        else:
+            sigma = (1.2 * loss_noise(actions[:, 0, 0], generator) - 1.2).exp().clamp(low, high)
         if self.blank is not None:
             share = torch.rand(len(actions), 1, generator=generator, device=required(generator).device).to(actions)
             features = replace(features, pooled=torch.where(share < self.config.dropout, self.blank, features.pooled))
         denoised = self.denoised(actions + sigma[:, None, None] * noise, sigma, self.field.condition(features))
         weight = (sigma**2 + self.config.sigma_data**2) / (sigma * self.config.sigma_data) ** 2
+        if self.config.predicts == "chunk":
+            weight = torch.ones_like(sigma)
         return denoised - actions, weight[:, None, None]
 
     def start(self, noise: Float[Tensor, "*N H A"]) -> Float[Tensor, "*N H A"]:
