@@ -152,6 +152,8 @@ def draw(lines: Sequence[Line], path: Path) -> None:
     figure, panels = pyplot.subplots(1, 2, figsize=(9, 3.6), sharey=True)
     for colour, head in enumerate(HEADS):
         cells = _cells([line for line in of_part if line["head"] == head], "budget")
+        if not cells:
+            continue
         for panel, name in zip(panels, ("evaluations", "milliseconds"), strict=True):
             where = [_mean(cell, name) for cell in cells]
             rates = [100 * np.mean([line["success_rate"] for line in cell]) for cell in cells]
