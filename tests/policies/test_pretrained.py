@@ -54,6 +54,7 @@ def edit_weights(folder, change) -> None:
         (lambda d: d["config"]["head"].update(sigma=1), r"unknown key in the head in .*'sigma'"),
         (lambda d: d["config"]["head"].update(name="dcr"), r"unknown head in .*'dcr'. Did you mean 'dct'"),
         (lambda d: d["config"].pop("head"), r"unknown head"),
+        (lambda d: d["config"].update(head={"name": "flow", "steps": 4}), r"does not say what its flow head predicts"),
         (lambda d: d.update(version="2.0"), r"format version 2.0, and this Hone reads 1.x"),
         (lambda d: d.update(version="new"), r"is not the configuration of a Hone policy"),
         (lambda d: d.update(version=1), r"is not the configuration of a Hone policy"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import torch
@@ -125,6 +125,11 @@ class SmallPolicyConfig:
         head_name = str(head.pop("name", None))
         if head_name not in HEADS:
             raise unknown_name(f"head in {where}", head_name, HEADS)
+        if "predicts" in {field.name for field in fields(HEADS[head_name])} - head.keys():
+            raise HoneError(
+                f"{where} does not say what its {head_name} head predicts: it was saved by an older Hone. Clone it "
+                'again, or add "predicts": "velocity" (flow), "gradient" (eqm) or "preconditioned" (score, hybrid).'
+            )
         built: dict[str, Any] = {"head": build_config(HEADS[head_name], head, f"the head in {where}")}
         if "robot" in data:
             built["robot"] = build_config(Spec, dict(data["robot"]), f"the robot in {where}")

@@ -14,7 +14,7 @@ from hone.errors import HoneError
 from hone.policies.base import Candidate, Candidates, Features, LogProb
 from hone.policies.heads.base import NO_HOOKS, ChunkSpace, Head, Losses, SamplingHooks, check_sample, mlp
 from hone.policies.heads.bins import BinsHeadConfig
-from hone.policies.heads.score import ScoreHeadConfig
+from hone.policies.heads.score import Prediction, ScoreHeadConfig
 from hone.policies.heads.tokens import from_bins
 
 
@@ -36,6 +36,8 @@ class HybridHeadConfig:
     """Denoising steps."""
     draws: int = 1
     """Noises that the denoiser draws for each demonstrated chunk of a batch."""
+    predicts: Prediction = "chunk"
+    """What the denoiser's network says, see `ScoreHeadConfig`."""
     threshold: float = 0.96
     """Where the mean probability of the drawn tokens is above this, the chunk is the mean of both; else the
     denoiser's."""
@@ -68,7 +70,12 @@ class HybridHead(Head):
         self.trunk = mlp(in_dim, config.trunk_sizes, config.trunk_dim, output_scale=1.0)
         self.writer = BinsHeadConfig(config.bins, config.width).build(config.trunk_dim, space)
         score = ScoreHeadConfig(
-            config.hidden_sizes, config.steps, dropout=0.0, exploration=config.exploration, draws=config.draws
+            config.hidden_sizes,
+            config.steps,
+            predicts=config.predicts,
+            dropout=0.0,
+            exploration=config.exploration,
+            draws=config.draws,
         )
         self.denoiser = score.build(config.trunk_dim, space)
 
