@@ -1,6 +1,7 @@
 """Search before acting: success against simulator steps, from one half-trained policy, on paired initial states.
 
-    python benchmarks/search.py     # the named matrix: docs/algorithms/search.md
+    python benchmarks/search.py             # the named matrix: docs/algorithms/search.md
+    python benchmarks/search.py --table     # what is there of it, as a table and as docs/search.svg
 
 Per suite and seed: a state-token policy is cloned from a few demonstrations, rolled out on sampled placements, and a
 value and a library of chunks are fitted to that. Then every arm acts on the official initial states with at most as
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,8 @@ class Suite:
 SUITES = {"libero_object": Suite(1, 25), "libero_10": Suite(3, 700)}
 ARMS = ("policy", "best-of-n", "vlaps", "v-vlaps", "v-vlaps-0.2", "v-vlaps-0", "shuffled-value", "oracle-value")
 """`v-vlaps` has lambda 0.5, as does its control with shuffled values; numbers are other lambdas, 0 without rollouts."""
+NEVER_GIVES_UP = "v-vlaps-never-gives-up"
+"""`v-vlaps` whose value says where to branch, and not when a rollout has failed."""
 WRONG = ModelError(friction=0.6, mass=1.5)
 WRONG_ARMS = ("vlaps-wrong-model", "v-vlaps-wrong-model")
 TAUGHT_ARMS = ("taught-visits", "taught-executed")
@@ -74,7 +78,7 @@ class Config:
     suites: tuple[str, ...] = ("libero_object", "libero_10")
     seeds: tuple[int, ...] = (110, 111, 112)
     """Named beforehand; 200 and above are for tuning."""
-    arms: tuple[str, ...] = (*ARMS, *WRONG_ARMS, *TAUGHT_ARMS)
+    arms: tuple[str, ...] = (*ARMS, NEVER_GIVES_UP, *WRONG_ARMS, *TAUGHT_ARMS)
     budgets: tuple[int, ...] = (500, 2500)
     """Simulated control steps an episode."""
     placements: int = 10
@@ -85,12 +89,15 @@ class Config:
     """Sampled placements of the validation range in place of the official initial states: for tuning."""
     practice: int = 8
     """Sampled placements per task that the taught arms practise on."""
-    slots: int = 8
+    slots: int = 16
     preparation: PreparationConfig = field(default_factory=PreparationConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
     candidates: CandidateConfig = field(default_factory=CandidateConfig)
-    mcts: MctsConfig = field(default_factory=MctsConfig)
+    mcts: MctsConfig = field(default_factory=lambda: MctsConfig(simulations=300, wave=1))
+    """Rollouts of a wave would share the budget, and none would come to an end."""
     output: Path = Path("runs/benchmark-search")
+    table: bool = False
+    """Print the table of what is there, draw `docs/search.svg`, and run nothing."""
 
 
 ENV = LiberoConfig(physics="fast", images=False, state_tokens=True)
@@ -99,6 +106,11 @@ ENV = LiberoConfig(physics="fast", images=False, state_tokens=True)
 def main(config: Config) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
+    if config.table:
+        rows = [row for row in read_rows(RESULTS / f"{NAME}.jsonl") if row["placement_kind"] == "official"]
+        print_table(rows)
+        draw(rows, Path(__file__).parents[1] / "docs" / "search.svg")
+        return
     for seed in config.seeds:
         for suite in config.suites:
             policy, folder, metrics = prepared(config, suite, seed)
@@ -190,12 +202,15 @@ def searching(config: Config, arm: str, budget: int) -> tuple[SearchConfig, Mode
     """What an arm searches with. An arm without rollouts spreads its budget over the decisions of an episode; one
     with rollouts spends it as it goes, as VLAPS does."""
     error = WRONG if arm in WRONG_ARMS else ModelError()
-    base = SearchConfig(replace(config.mcts, simulations=100), config.candidates, step_budget=budget)
+    base = SearchConfig(config.mcts, config.candidates, step_budget=budget)
     if arm == "best-of-n":
-        return settings("best-of-n", base), error
+        noise = config.preparation.noise  # whole episodes at the search's own noise fail more often
+        return settings("best-of-n", replace(base, candidates=replace(config.candidates, noise=noise))), error
     if arm.startswith("vlaps") or arm in TAUGHT_ARMS:
-        return replace(base, rollout_share=1.0), error
-    share = {"v-vlaps-0.2": 0.2, "v-vlaps-0": 0.0, "oracle-value": 0.0}.get(arm, 0.5)
+        return settings("vlaps", base), error
+    if arm == NEVER_GIVES_UP:
+        return replace(base, give_up=0.0), error
+    share = {"v-vlaps-0.2": 0.2, "v-vlaps-0": 0.0, "oracle-value": 0.0}.get(arm, base.rollout_share)
     if share > 0:
         return replace(base, rollout_share=share), error
     spread = max(4, budget // 250)
@@ -272,6 +287,52 @@ def compared(keys: dict[str, Any], row: dict[str, Any], config: Config, suite: s
 
 def _bits(row: dict[str, Any]) -> np.ndarray:
     return np.array([letter == "1" for letter in row["outcomes"]])
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line per suite, seed, budget and arm; differences are paired, in points, and bold where they are shown."""
+    others = ("policy", "vlaps", "best-of-n")
+    print("| suite, seed | budget | arm | success, % | simulated | " + " | ".join(f"over {o}" for o in others) + " |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in sorted(rows, key=lambda row: (row["suite"] != "libero_object", row["seed"], row["budget"])):
+        differences = [_points(row.get(f"over_{other}")) for other in others]
+        rate = f"{row['success_rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}]".replace("%", "")
+        cells = [f"{row['suite']}, {row['seed']}", f"{row['budget']:,}", row["arm"], rate]
+        print("| " + " | ".join([*cells, f"{row['simulator_steps']:,.0f}", *differences]) + " |")
+
+
+def _points(difference: Mapping[str, Any] | None) -> str:
+    if difference is None:
+        return ""
+    said = f"{100 * difference['mean']:+.0f} [{100 * difference['low']:+.0f}, {100 * difference['high']:+.0f}]"
+    return said if difference["verdict"] == "inconclusive" else f"**{said}**"
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Success against simulated steps an episode: a panel per suite and seed, a colour per arm."""
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update(
+        {"svg.hashsalt": "hone", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    )
+    panels = sorted({(row["suite"], row["seed"]) for row in rows}, key=lambda key: (key[0] != "libero_object", key))
+    arms = [arm for arm in Config().arms if any(row["arm"] == arm for row in rows)]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.6), sharey=True, squeeze=False)
+    for axis, (suite, seed) in zip(axes[0], panels, strict=True):
+        of = [row for row in rows if (row["suite"], row["seed"]) == (suite, seed)]
+        for arm in arms:
+            points = sorted((row["simulator_steps"], 100 * row["success_rate"]) for row in of if row["arm"] == arm)
+            if points:
+                steps, success = zip(*points, strict=True)
+                colour = f"C{arms.index(arm) % 10}"
+                axis.plot(steps, success, color=colour, marker="os^"[arms.index(arm) // 10], markersize=4, label=arm)
+        axis.set(title=f"{suite}, seed {seed}", xlabel="simulated steps an episode", ylim=(0, 102))
+        axis.set_xlim(left=-20)
+    axes[0, 0].set_ylabel("success, %")
+    handles = {label: h for axis in axes[0] for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 if __name__ == "__main__":
