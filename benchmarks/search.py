@@ -3,10 +3,10 @@
     python benchmarks/search.py             # the named matrix: docs/algorithms/search.md
     python benchmarks/search.py --table     # what is there of it, as a table and as docs/search.svg
 
-Per suite and seed: a state-token policy is cloned from a few demonstrations, rolled out on sampled placements, and a
-value and a library of chunks are fitted to that. Then every arm acts on the official initial states with at most as
-many simulated control steps an episode as the others. One row per suite, seed, arm and budget in results/search.jsonl;
-policies and values are kept in runs/, and it resumes.
+Per suite and seed: a state-token policy is cloned from a few demonstrations until it half works, rolled out on sampled
+placements, and a value and a library of chunks are fitted to that. Then every arm acts on the official initial states
+with at most as many simulated control steps an episode as the others. One row per suite, seed, arm and budget in
+results/search.jsonl; policies and values are kept in runs/, and it resumes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ import tyro
 from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.suites import task as find_task
 from hone.envs.libero.suites import tasks as suite_tasks
-from hone.evaluation.progress import SILENT
 from hone.evaluation.results import EvaluationResult
 from hone.evaluation.run_folder import read_json, read_rows, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
@@ -40,29 +39,21 @@ from hone.planning.tree_search import SearchConfig, SearchPlanning
 from hone.planning.value import ShuffledValue, ValueConfig, ValueHead
 from hone.policies import load_policy
 from hone.policies.learned import LearnedPolicy
-from hone.policies.small import SmallPolicyConfig
-from hone.primitives.expert import Manner
 from hone.seeding import torch_generator
-from hone.training.behavior_cloning import BehaviorCloningConfig
-from hone.training.starting_policy import cloned_policy
 from hone.training.workers import RolloutPool
 from hone.types import Task
 from rows import RESULTS, append_row, finished
+from search_start import Start, half_trained
 
 log = logging.getLogger(__name__)
 
 NAME = "search"
 
 
-@dataclass(frozen=True)
-class Suite:
-    """How the half-trained policy of a suite is made."""
-
-    demos: int
-    steps: int
-
-
-SUITES = {"libero_object": Suite(1, 25), "libero_10": Suite(3, 700)}
+SUITES = {
+    "libero_object": Start(1, (20, 25, 32, 40, 50, 64, 80)),
+    "libero_10": Start(3, (700, 1000, 1400, 2000, 2800)),
+}
 ARMS = ("policy", "best-of-n", "vlaps", "v-vlaps", "v-vlaps-0.2", "v-vlaps-0", "shuffled-value", "oracle-value")
 """`v-vlaps` has lambda 0.5, as does its control with shuffled values; numbers are other lambdas, 0 without rollouts."""
 NEVER_GIVES_UP = "v-vlaps-never-gives-up"
@@ -139,18 +130,7 @@ def episodes(config: Config, suite: str) -> int:
 def prepared(config: Config, suite: str, seed: int) -> tuple[LearnedPolicy, Path, dict[str, Any]]:
     """The policy, its value and its library, made where they are not there yet; and how good the value is."""
     folder = config.output / f"{suite}-{seed}"
-    policy = cloned_policy(
-        folder / "policy",
-        suite_tasks(suite),
-        demos=SUITES[suite].demos,
-        manner=Manner(),
-        network=SmallPolicyConfig(inputs="state"),
-        cloning=BehaviorCloningConfig(steps=SUITES[suite].steps),
-        env=ENV,
-        slots=config.slots,
-        seed=seed,
-        progress=SILENT,
-    )
+    policy = half_trained(folder / "policy", suite, SUITES[suite], ENV, config.slots, seed)
     preparation = replace(config.preparation, seed=seed)
     where = folder / "value"
     if not (where / "metrics.json").exists():
@@ -163,7 +143,8 @@ def prepared(config: Config, suite: str, seed: int) -> tuple[LearnedPolicy, Path
         write_json(where / "metrics.json", fit(seen, config.value, preparation, where))
     metrics = read_json(where / "metrics.json")
     log.info("%s seed %d: %s", suite, seed, metrics)
-    return policy, where, {"value_auc": metrics["states"]["auc"], "value": metrics["states"]}
+    start = read_json(folder / "start.json")
+    return policy, where, {"value_auc": metrics["states"]["auc"], "value": metrics["states"], "start": start}
 
 
 def run_arm(config: Config, arm: str, budget: int, policy: LearnedPolicy, folder: Path, suite: str) -> dict[str, Any]:
