@@ -290,7 +290,8 @@ def _points(difference: Mapping[str, Any] | None) -> str:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Success against simulated steps an episode: a panel per suite and seed, a colour per arm."""
+    """Success with 95 % intervals against simulated steps an episode: a panel per suite and seed, a colour per arm; each
+    line begins at the policy alone."""
     from matplotlib import pyplot
 
     pyplot.rcParams.update(
@@ -301,12 +302,24 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure, axes = pyplot.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.6), sharey=True, squeeze=False)
     for axis, (suite, seed) in zip(axes[0], panels, strict=True):
         of = [row for row in rows if (row["suite"], row["seed"]) == (suite, seed)]
-        for arm in arms:
-            points = sorted((row["simulator_steps"], 100 * row["success_rate"]) for row in of if row["arm"] == arm)
-            if points:
-                steps, success = zip(*points, strict=True)
-                colour = f"C{arms.index(arm) % 10}"
-                axis.plot(steps, success, color=colour, marker="os^"[arms.index(arm) // 10], markersize=4, label=arm)
+        for number, arm in enumerate(arms):
+            line = sorted((row for row in of if row["arm"] in (arm, "policy")), key=lambda row: row["simulator_steps"])
+            if not any(row["arm"] == arm for row in line):
+                continue
+            steps, success, low, high = (
+                np.array([row[name] for row in line]) for name in ("simulator_steps", "success_rate", "low", "high")
+            )
+            axis.errorbar(
+                steps,
+                100 * success,
+                100 * np.stack([success - low, high - success]),
+                color=f"C{number % 10}",
+                marker="os"[number // 10],
+                markersize=4,
+                elinewidth=0.6,
+                capsize=2,
+                label=arm,
+            )
         axis.set(title=f"{suite}, seed {seed}", xlabel="simulated steps an episode", ylim=(0, 102))
         axis.set_xlim(left=-20)
     axes[0, 0].set_ylabel("success, %")
