@@ -290,8 +290,8 @@ def _points(difference: Mapping[str, Any] | None) -> str:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Success with 95 % intervals against simulated steps an episode: a panel per suite and seed, a colour per arm; each
-    line begins at the policy alone."""
+    """Success with 95 % intervals against simulated steps an episode: a panel per suite and seed, a colour per arm.
+    Each line begins at the policy alone."""
     from matplotlib import pyplot
 
     pyplot.rcParams.update(
