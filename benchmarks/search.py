@@ -111,8 +111,8 @@ def main(config: Config) -> None:
                     keys |= {"budget": 0 if arm == "policy" else budget, "episodes": episodes(config, suite)}
                     if not finished(NAME, **keys):
                         log.info("%s", keys)
-                        row = run_arm(config, arm, budget, policy, folder, suite)
-                        append_row(NAME, {**keys, **row, **metrics, **compared(keys, row, config, suite)})
+                        row = {**keys, **run_arm(config, arm, budget, policy, folder, suite), **metrics}
+                        append_row(NAME, {**row, **compared(row, read_rows(RESULTS / f"{NAME}.jsonl"))})
 
 
 def kind(config: Config) -> str:
@@ -251,22 +251,22 @@ def measured(result: EvaluationResult) -> dict[str, Any]:
     return row
 
 
-def compared(keys: dict[str, Any], row: dict[str, Any], config: Config, suite: str) -> dict[str, Any]:
-    """Paired differences to arms that were run before: the policy, and VLAPS and best-of-n at the same budget."""
-    if keys["arm"] == "policy":
-        return {}
-    names = [task.name for task in chosen_tasks(config, suite) for _ in range(config.placements)]
+def compared(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Paired differences to those of `rows` that it is held against: the policy, and VLAPS and best-of-n at the same
+    budget."""
+    names = [name for name in row["per_task"] for _ in range(row["episodes"] // len(row["per_task"]))]
     found: dict[str, Any] = {}
-    for other, budget in (("policy", 0), ("vlaps", keys["budget"]), ("best-of-n", keys["budget"])):
-        wanted = {**keys, "arm": other, "budget": budget}
-        theirs = [r for r in read_rows(RESULTS / f"{NAME}.jsonl") if all(r.get(k) == v for k, v in wanted.items())]
-        if theirs and other != keys["arm"]:
+    for other, budget in (("policy", 0), ("vlaps", row["budget"]), ("best-of-n", row["budget"])):
+        same = {key: row[key] for key in ("suite", "seed", "placement_kind", "episodes")}
+        wanted = {**same, "arm": other, "budget": budget}
+        theirs = [r for r in rows if all(r.get(k) == v for k, v in wanted.items())]
+        if theirs and row["arm"] not in ("policy", other):
             difference = paired_bootstrap(_bits(theirs[-1]), _bits(row), tasks=names)
             found[f"over_{other}"] = {**asdict(difference), "verdict": verdict(difference)}
     return found
 
 
-def _bits(row: dict[str, Any]) -> np.ndarray:
+def _bits(row: Mapping[str, Any]) -> np.ndarray:
     return np.array([letter == "1" for letter in row["outcomes"]])
 
 
@@ -276,7 +276,8 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     print("| suite, seed | budget | arm | success, % | simulated | " + " | ".join(f"over {o}" for o in others) + " |")
     print("|---|---|---|---|---|---|---|---|")
     for row in sorted(rows, key=lambda row: (row["suite"] != "libero_object", row["seed"], row["budget"])):
-        differences = [_points(row.get(f"over_{other}")) for other in others]
+        held = compared(row, rows)  # also against what was run later
+        differences = [_points(held.get(f"over_{other}")) for other in others]
         rate = f"{row['success_rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}]".replace("%", "")
         cells = [f"{row['suite']}, {row['seed']}", f"{row['budget']:,}", row["arm"], rate]
         print("| " + " | ".join([*cells, f"{row['simulator_steps']:,.0f}", *differences]) + " |")
