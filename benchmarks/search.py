@@ -1,17 +1,19 @@
 """Search before acting: success against simulator steps, from one half-trained policy, on paired initial states.
 
-    python benchmarks/search.py     # the named matrix: docs/algorithms/search.md
+    python benchmarks/search.py             # the named matrix: docs/algorithms/search.md
+    python benchmarks/search.py --table     # what is there of it, as a table and as docs/search.svg
 
-Per suite and seed: a state-token policy is cloned from a few demonstrations, rolled out on sampled placements, and a
-value and a library of chunks are fitted to that. Then every arm acts on the official initial states with at most as
-many simulated control steps an episode as the others. One row per suite, seed, arm and budget in results/search.jsonl;
-policies and values are kept in runs/, and it resumes.
+Per suite and seed: a state-token policy is cloned from a few demonstrations until it half works, rolled out on sampled
+placements, and a value and a library of chunks are fitted to that. Then every arm acts on the official initial states
+with at most as many simulated control steps an episode as the others. One row per suite, seed, arm and budget in
+results/search.jsonl; policies and values are kept in runs/, and it resumes.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,6 @@ import tyro
 from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.suites import task as find_task
 from hone.envs.libero.suites import tasks as suite_tasks
-from hone.evaluation.progress import SILENT
 from hone.evaluation.results import EvaluationResult
 from hone.evaluation.run_folder import read_json, read_rows, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
@@ -38,31 +39,25 @@ from hone.planning.tree_search import SearchConfig, SearchPlanning
 from hone.planning.value import ShuffledValue, ValueConfig, ValueHead
 from hone.policies import load_policy
 from hone.policies.learned import LearnedPolicy
-from hone.policies.small import SmallPolicyConfig
-from hone.primitives.expert import Manner
 from hone.seeding import torch_generator
-from hone.training.behavior_cloning import BehaviorCloningConfig
-from hone.training.starting_policy import cloned_policy
 from hone.training.workers import RolloutPool
 from hone.types import Task
 from rows import RESULTS, append_row, finished
+from search_start import Start, half_trained
 
 log = logging.getLogger(__name__)
 
 NAME = "search"
 
 
-@dataclass(frozen=True)
-class Suite:
-    """How the half-trained policy of a suite is made."""
-
-    demos: int
-    steps: int
-
-
-SUITES = {"libero_object": Suite(1, 25), "libero_10": Suite(3, 700)}
+SUITES = {
+    "libero_object": Start(1, (20, 25, 32, 40, 50, 64, 80)),
+    "libero_10": Start(3, (700, 1000, 1400, 2000, 2800)),
+}
 ARMS = ("policy", "best-of-n", "vlaps", "v-vlaps", "v-vlaps-0.2", "v-vlaps-0", "shuffled-value", "oracle-value")
 """`v-vlaps` has lambda 0.5, as does its control with shuffled values; numbers are other lambdas, 0 without rollouts."""
+NEVER_GIVES_UP = "v-vlaps-never-gives-up"
+"""`v-vlaps` whose value says where to branch, and not when a rollout has failed."""
 WRONG = ModelError(friction=0.6, mass=1.5)
 WRONG_ARMS = ("vlaps-wrong-model", "v-vlaps-wrong-model")
 TAUGHT_ARMS = ("taught-visits", "taught-executed")
@@ -74,7 +69,7 @@ class Config:
     suites: tuple[str, ...] = ("libero_object", "libero_10")
     seeds: tuple[int, ...] = (110, 111, 112)
     """Named beforehand; 200 and above are for tuning."""
-    arms: tuple[str, ...] = (*ARMS, *WRONG_ARMS, *TAUGHT_ARMS)
+    arms: tuple[str, ...] = (*ARMS, NEVER_GIVES_UP, *WRONG_ARMS, *TAUGHT_ARMS)
     budgets: tuple[int, ...] = (500, 2500)
     """Simulated control steps an episode."""
     placements: int = 10
@@ -85,12 +80,15 @@ class Config:
     """Sampled placements of the validation range in place of the official initial states: for tuning."""
     practice: int = 8
     """Sampled placements per task that the taught arms practise on."""
-    slots: int = 8
+    slots: int = 16
     preparation: PreparationConfig = field(default_factory=PreparationConfig)
     value: ValueConfig = field(default_factory=ValueConfig)
     candidates: CandidateConfig = field(default_factory=CandidateConfig)
-    mcts: MctsConfig = field(default_factory=MctsConfig)
+    mcts: MctsConfig = field(default_factory=lambda: MctsConfig(simulations=300, wave=1))
+    """Rollouts of a wave would share the budget, and none would come to an end."""
     output: Path = Path("runs/benchmark-search")
+    table: bool = False
+    """Print the table of what is there, draw `docs/search.svg`, and run nothing."""
 
 
 ENV = LiberoConfig(physics="fast", images=False, state_tokens=True)
@@ -99,6 +97,11 @@ ENV = LiberoConfig(physics="fast", images=False, state_tokens=True)
 def main(config: Config) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
+    if config.table:
+        rows = [row for row in read_rows(RESULTS / f"{NAME}.jsonl") if row["placement_kind"] == "official"]
+        print_table(rows)
+        draw(rows, Path(__file__).parents[1] / "docs" / "search.svg")
+        return
     for seed in config.seeds:
         for suite in config.suites:
             policy, folder, metrics = prepared(config, suite, seed)
@@ -108,8 +111,8 @@ def main(config: Config) -> None:
                     keys |= {"budget": 0 if arm == "policy" else budget, "episodes": episodes(config, suite)}
                     if not finished(NAME, **keys):
                         log.info("%s", keys)
-                        row = run_arm(config, arm, budget, policy, folder, suite)
-                        append_row(NAME, {**keys, **row, **metrics, **compared(keys, row, config, suite)})
+                        row = {**keys, **run_arm(config, arm, budget, policy, folder, suite), **metrics}
+                        append_row(NAME, {**row, **compared(row, read_rows(RESULTS / f"{NAME}.jsonl"))})
 
 
 def kind(config: Config) -> str:
@@ -127,18 +130,7 @@ def episodes(config: Config, suite: str) -> int:
 def prepared(config: Config, suite: str, seed: int) -> tuple[LearnedPolicy, Path, dict[str, Any]]:
     """The policy, its value and its library, made where they are not there yet; and how good the value is."""
     folder = config.output / f"{suite}-{seed}"
-    policy = cloned_policy(
-        folder / "policy",
-        suite_tasks(suite),
-        demos=SUITES[suite].demos,
-        manner=Manner(),
-        network=SmallPolicyConfig(inputs="state"),
-        cloning=BehaviorCloningConfig(steps=SUITES[suite].steps),
-        env=ENV,
-        slots=config.slots,
-        seed=seed,
-        progress=SILENT,
-    )
+    policy = half_trained(folder / "policy", suite, SUITES[suite], ENV, config.slots, seed)
     preparation = replace(config.preparation, seed=seed)
     where = folder / "value"
     if not (where / "metrics.json").exists():
@@ -151,7 +143,8 @@ def prepared(config: Config, suite: str, seed: int) -> tuple[LearnedPolicy, Path
         write_json(where / "metrics.json", fit(seen, config.value, preparation, where))
     metrics = read_json(where / "metrics.json")
     log.info("%s seed %d: %s", suite, seed, metrics)
-    return policy, where, {"value_auc": metrics["states"]["auc"], "value": metrics["states"]}
+    start = read_json(folder / "start.json")
+    return policy, where, {"value_auc": metrics["states"]["auc"], "value": metrics["states"], "start": start}
 
 
 def run_arm(config: Config, arm: str, budget: int, policy: LearnedPolicy, folder: Path, suite: str) -> dict[str, Any]:
@@ -190,12 +183,15 @@ def searching(config: Config, arm: str, budget: int) -> tuple[SearchConfig, Mode
     """What an arm searches with. An arm without rollouts spreads its budget over the decisions of an episode; one
     with rollouts spends it as it goes, as VLAPS does."""
     error = WRONG if arm in WRONG_ARMS else ModelError()
-    base = SearchConfig(replace(config.mcts, simulations=100), config.candidates, step_budget=budget)
+    base = SearchConfig(config.mcts, config.candidates, step_budget=budget)
     if arm == "best-of-n":
-        return settings("best-of-n", base), error
+        noise = config.preparation.noise  # whole episodes at the search's own noise fail more often
+        return settings("best-of-n", replace(base, candidates=replace(config.candidates, noise=noise))), error
     if arm.startswith("vlaps") or arm in TAUGHT_ARMS:
-        return replace(base, rollout_share=1.0), error
-    share = {"v-vlaps-0.2": 0.2, "v-vlaps-0": 0.0, "oracle-value": 0.0}.get(arm, 0.5)
+        return settings("vlaps", base), error
+    if arm == NEVER_GIVES_UP:
+        return replace(base, give_up=0.0), error
+    share = {"v-vlaps-0.2": 0.2, "v-vlaps-0": 0.0, "oracle-value": 0.0}.get(arm, base.rollout_share)
     if share > 0:
         return replace(base, rollout_share=share), error
     spread = max(4, budget // 250)
@@ -255,23 +251,83 @@ def measured(result: EvaluationResult) -> dict[str, Any]:
     return row
 
 
-def compared(keys: dict[str, Any], row: dict[str, Any], config: Config, suite: str) -> dict[str, Any]:
-    """Paired differences to arms that were run before: the policy, and VLAPS and best-of-n at the same budget."""
-    if keys["arm"] == "policy":
-        return {}
-    names = [task.name for task in chosen_tasks(config, suite) for _ in range(config.placements)]
+def compared(row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Paired differences to those of `rows` that it is held against: the policy, and VLAPS and best-of-n at the same
+    budget."""
+    names = [name for name in row["per_task"] for _ in range(row["episodes"] // len(row["per_task"]))]
     found: dict[str, Any] = {}
-    for other, budget in (("policy", 0), ("vlaps", keys["budget"]), ("best-of-n", keys["budget"])):
-        wanted = {**keys, "arm": other, "budget": budget}
-        theirs = [r for r in read_rows(RESULTS / f"{NAME}.jsonl") if all(r.get(k) == v for k, v in wanted.items())]
-        if theirs and other != keys["arm"]:
+    for other, budget in (("policy", 0), ("vlaps", row["budget"]), ("best-of-n", row["budget"])):
+        same = {key: row[key] for key in ("suite", "seed", "placement_kind", "episodes")}
+        wanted = {**same, "arm": other, "budget": budget}
+        theirs = [r for r in rows if all(r.get(k) == v for k, v in wanted.items())]
+        if theirs and row["arm"] not in ("policy", other):
             difference = paired_bootstrap(_bits(theirs[-1]), _bits(row), tasks=names)
             found[f"over_{other}"] = {**asdict(difference), "verdict": verdict(difference)}
     return found
 
 
-def _bits(row: dict[str, Any]) -> np.ndarray:
+def _bits(row: Mapping[str, Any]) -> np.ndarray:
     return np.array([letter == "1" for letter in row["outcomes"]])
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """One line per suite, seed, budget and arm; differences are paired, in points, and bold where they are shown."""
+    others = ("policy", "vlaps", "best-of-n")
+    print("| suite, seed | budget | arm | success, % | simulated | " + " | ".join(f"over {o}" for o in others) + " |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in sorted(rows, key=lambda row: (row["suite"] != "libero_object", row["seed"], row["budget"])):
+        held = compared(row, rows)  # also against what was run later
+        differences = [_points(held.get(f"over_{other}")) for other in others]
+        rate = f"{row['success_rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}]".replace("%", "")
+        cells = [f"{row['suite']}, {row['seed']}", f"{row['budget']:,}", row["arm"], rate]
+        print("| " + " | ".join([*cells, f"{row['simulator_steps']:,.0f}", *differences]) + " |")
+
+
+def _points(difference: Mapping[str, Any] | None) -> str:
+    if difference is None:
+        return ""
+    said = f"{100 * difference['mean']:+.0f} [{100 * difference['low']:+.0f}, {100 * difference['high']:+.0f}]"
+    return said if difference["verdict"] == "inconclusive" else f"**{said}**"
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Success with 95 % intervals against simulated steps an episode: a panel per suite and seed, a colour per arm.
+    Each line begins at the policy alone."""
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update(
+        {"svg.hashsalt": "hone", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+    )
+    panels = sorted({(row["suite"], row["seed"]) for row in rows}, key=lambda key: (key[0] != "libero_object", key))
+    arms = [arm for arm in Config().arms if any(row["arm"] == arm for row in rows)]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.6), sharey=True, squeeze=False)
+    for axis, (suite, seed) in zip(axes[0], panels, strict=True):
+        of = [row for row in rows if (row["suite"], row["seed"]) == (suite, seed)]
+        for number, arm in enumerate(arms):
+            line = sorted((row for row in of if row["arm"] in (arm, "policy")), key=lambda row: row["simulator_steps"])
+            if not any(row["arm"] == arm for row in line):
+                continue
+            steps, success, low, high = (
+                np.array([row[name] for row in line]) for name in ("simulator_steps", "success_rate", "low", "high")
+            )
+            axis.errorbar(
+                steps,
+                100 * success,
+                100 * np.stack([success - low, high - success]),
+                color=f"C{number % 10}",
+                marker="os"[number // 10],
+                markersize=4,
+                elinewidth=0.6,
+                capsize=2,
+                label=arm,
+            )
+        axis.set(title=f"{suite}, seed {seed}", xlabel="simulated steps an episode", ylim=(0, 102))
+        axis.set_xlim(left=-20)
+    axes[0, 0].set_ylabel("success, %")
+    handles = {label: h for axis in axes[0] for h, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.tight_layout()
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -48,7 +48,12 @@ class Lock:
 def grown(world: Lock, rows=None, **settings) -> Tree:
     tree = Tree(len(world.words), 2, capacity=4)
     tree.plant(np.arange(len(world.words)), world.root())
-    search(tree, range(len(world.words)) if rows is None else rows, world, MctsConfig(discount=GAMMA, **settings))
+    search(
+        tree,
+        range(len(world.words)) if rows is None else rows,
+        world,
+        MctsConfig(**{"discount": GAMMA, "exploration": 1.4, **settings}),
+    )
     return tree
 
 
@@ -138,7 +143,7 @@ def test_one_candidate_is_a_line():
         n = len(rows)
         return Outcome(np.ones(n, np.int64), np.zeros(n, bool), nodes(["x"] * n, actions=1))
 
-    search(tree, [0], world, MctsConfig(simulations=6, wave=4))
+    search(tree, [0], world, MctsConfig(simulations=6, wave=4, exploration=1.4))
     assert tree.best_action(0) == 0
     assert list(tree.depth[0, : tree.size[0]]) == list(range(tree.size[0]))
 

@@ -14,7 +14,7 @@ from hone.errors import HoneError
 from hone.planning.candidates import CandidateConfig
 from hone.planning.mcts import MctsConfig
 from hone.planning.teaching import TeacherConfig, TeachingConfig, taught
-from hone.planning.tree_search import SearchConfig, SearchPlanning
+from hone.planning.tree_search import SearchConfig, SearchPlanning, TreeSearch
 from hone.policies.small import SmallPolicyConfig
 from hone.training.credit import Judged, decision_batch
 from hone.training.grpo import GRPO, GRPOConfig
@@ -121,19 +121,73 @@ def test_an_oracle_is_neither_counted_nor_followed():
     assert told(counted)["simulator_steps"] > 4 * told(counted)["simulations"]
 
 
-def test_what_is_known_to_fail_is_not_rolled_out_again():
-    """From the start the policy fails (it is too slow). Of two chunks, its own leads where it fails, too: that child's
-    first child by its own chunk costs one chunk, where another costs a rollout to the step cap."""
+def test_nothing_is_simulated_twice():
+    """From the start the policy fails (it is too slow), which costs the 12 steps of the episode. Nearly all of the
+    prior is the policy's own chunk's, so the further simulations go along its line, whose states are known. A noisy
+    rollout is not what the own chunks lead to, and is no help."""
     config = replace(
         SEARCH,
         mcts=MctsConfig(simulations=3, wave=1, exploration=1e6),
-        candidates=CandidateConfig(samples=1, library=1, sharpness=50.0),  # nearly all of the prior is the policy's
+        candidates=CandidateConfig(samples=1, library=1, sharpness=50.0),
+        step_budget=1_000,
     )
-    (found,) = run(replace(config, step_budget=1_000), 0, speed=0.01, slots=1)
-    first_decision = 12 + 4 + 4  # a chunk and a rollout of two; then one chunk, and one to the end
-    assert told(found)["simulator_steps"] >= first_decision
-    noisy = run(replace(config, step_budget=1_000, rollout_noise=0.1), 0, speed=0.01, slots=1)[0]
-    assert told(noisy)["simulator_steps"] > told(found)["simulator_steps"]
+    (found,) = run(config, 0, speed=0.01, slots=1)
+    assert told(found)["simulator_steps"] == 12
+    assert told(found)["simulations"] > 3
+    (noisy,) = run(replace(config, rollout_noise=0.1), 0, speed=0.01, slots=1)
+    assert told(noisy)["simulator_steps"] > 12
+
+
+def first_decision(config: SearchConfig, placement: int, speed: float, value: Nearness | None = None) -> TreeSearch:
+    """The search after it decided once."""
+    env, policy = ToyConfig().build(1), forward_policy(speed)
+    lookahead = SearchPlanning(config, ToyConfig(), value).build(policy, 1)
+    env.reset([0], [TASKS[0]], [Placement("sampled", placement)])
+    observation = env.observe([0])
+    features = policy.encode(observation)
+    own = policy.propose(features, None, 1, None)[0].select(torch.zeros(1, dtype=torch.long))
+    lookahead.decide(env, [0], requests(placement), observation, features, own, lambda: None)
+    return lookahead
+
+
+def test_known_states_are_the_simulated_ones():
+    """Along the policy's line, which the first rollout went, each node is 4 x 0.01 further than its parent. The root
+    is where the first chunk leads."""
+    config = replace(
+        SEARCH,
+        mcts=MctsConfig(simulations=3, wave=1, exploration=1e6),
+        candidates=CandidateConfig(samples=1, library=1, sharpness=50.0),
+    )
+    tree = first_decision(config, 0, 0.01)._tree
+    assert list(tree.parent[0, : tree.size[0]]) == [-1, 0, 1]
+    assert list(tree.ended[0, :3]) == [False, False, True]
+    known = [tree.states[0][node].snapshot[:2] for node in range(2)]
+    assert known == [(pytest.approx(0.04), 4), (pytest.approx(0.08), 8)]
+
+
+def test_a_rollout_is_given_up_where_the_value_has_fallen():
+    """Going backwards, the value falls from 0.67 to 0.53 by the leaf and to 0.4 after one chunk of the rollout."""
+    config = replace(
+        SEARCH,
+        mcts=MctsConfig(simulations=1, wave=1),
+        candidates=CandidateConfig(samples=1, library=1, sharpness=50.0),
+        rollout_share=0.5,
+    )
+    for share, steps in ((0.0, 12), (0.7, 12), (0.8, 8)):
+        lookahead = first_decision(replace(config, give_up=share), 20, -0.1, Nearness())
+        assert lookahead._episodes[0].steps == steps
+
+
+def test_what_was_found_before_the_budget_was_spent_is_followed():
+    """The first decision takes all of the budget and finds no success; the second one still has its tree."""
+    config = replace(
+        SEARCH, rollout_share=0.0, step_budget=16, mcts=MctsConfig(simulations=99, wave=1, exploration=0.1)
+    )
+    (found,) = run(config, 0, speed=0.0, slots=1, value=Nearness(), keep_targets=True)
+    assert told(found)["solved_at_decision"] is None
+    first, second, third = (len(target.chunks) for target in found.targets)  # of the policy's own chunk: one
+    assert (first, second) == (config.candidates.count, config.candidates.count)
+    assert third >= 1
 
 
 def test_targets_say_what_was_visited_at_every_decision():

@@ -77,8 +77,9 @@ class MctsConfig:
     """New simulations per decision."""
     wave: int = 4
     """Simulations of one tree that are under way at once."""
-    exploration: float = 1.4
-    """PUCT's constant; VLAPS has 1.4."""
+    exploration: float = 0.1
+    """PUCT's constant. VLAPS has 1.4, but means are equal there until something succeeds, and any constant is the same;
+    those of a value differ by a few hundredths."""
     discount: float = 0.995
     """Per control step."""
     max_depth: int = 40

@@ -20,7 +20,7 @@ Planner = Literal["none", "vlaps", "vvlaps", "best-of-n", "value", "outcome", "c
 PLANNERS: dict[Planner, str] = {
     "none": "the policy alone",
     "vlaps": "tree search; leaves are rolled out with the policy",
-    "vvlaps": "tree search; leaves are valued by a head on the policy's features, or by both (search.rollout-share)",
+    "vvlaps": "tree search; a head on the policy's features values leaves and says when a rollout has failed",
     "best-of-n": "whole rollouts of the policy from here, without a tree",
     "value": "best of the policy's samples by a value of chunks, without a simulator",
     "outcome": "best of the policy's samples by what of the instruction's plan is done after it, simulated",
@@ -48,11 +48,12 @@ class ModelError:
 def settings(name: Planner, search: SearchConfig) -> SearchConfig:
     """`search` as this planner has it."""
     if name == "vlaps":
-        return replace(search, rollout_share=1.0)
+        return replace(search, rollout_share=1.0, give_up=0.0)
     if name == "best-of-n":
         alone = replace(search.candidates, samples=search.candidates.count, library=0)
         flat = replace(search.mcts, max_depth=1)
-        return replace(search, mcts=flat, candidates=alone, rollout_share=1.0, rollout_noise=alone.noise)
+        noisy = replace(search, rollout_share=1.0, give_up=0.0, rollout_noise=alone.noise)
+        return replace(noisy, mcts=flat, candidates=alone)
     return search
 
 
@@ -93,7 +94,8 @@ def label(name: Planner, search: SearchConfig, error: ModelError) -> str:
     if name in ("vlaps", "vvlaps", "best-of-n"):
         budget = "" if config.step_budget is None else f", at most {config.step_budget} simulated steps an episode"
         parts.append(f"{config.mcts.simulations} simulations a decision{budget}")
-        parts.append(f"rollout share {config.rollout_share:g}, discount {config.mcts.discount:g}")
+        parts.append(f"rollout share {config.rollout_share:g}, given up below {config.give_up:g} of the best value")
+        parts.append(f"rollout noise {config.rollout_noise:g}, discount {config.mcts.discount:g}")
         parts.append(f"PUCT {config.mcts.exploration:g}, depth {config.mcts.max_depth}, {config.candidates}")
     if name in SIMULATES:
         parts.append(HONESTY)

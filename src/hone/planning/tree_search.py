@@ -9,6 +9,11 @@ kinds of leaf, by `rollout_share` (lambda):
 A success that was simulated, at a node or in a leaf's rollout, ends the search, and the chunks that led to it are
 executed one after the other. Otherwise the most visited chunk is executed, and the tree below it is kept.
 
+Since a search ends at its first success, all rollouts in a tree have failed, and rollouts alone tell no child from
+another: VLAPS searches by its prior. A value tells two things that rollouts do not. Where to branch: the states of a
+rollout are kept, become nodes at no further cost, and are valued. And when a rollout has failed (`give_up`), which
+leaves more steps for others. The public VLAPS code does neither.
+
 The copies are a perfect simulator and see success: this is an oracle, and results say so (`HONESTY`).
 """
 
@@ -21,7 +26,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from hone.envs.base import Environment
@@ -55,18 +60,22 @@ class SearchConfig:
     """How trees grow."""
     candidates: CandidateConfig = field(default_factory=CandidateConfig)
     """Which chunks are tried in a state."""
-    rollout_share: float = 0.0
+    rollout_share: float = 0.5
     """`lambda`: 1 rolls the policy out from every leaf (VLAPS), 0 asks the value alone, between them both."""
     rollout_steps: int = 300
     """Control steps of a rollout at most; what is left then is worth the value there, or nothing without one."""
     rollout_noise: float = 0.0
     """Exploration scale of rollouts; 0 follows the policy's mode."""
+    give_up: float = 0.5
+    """A rollout ends where the value has fallen below this share of the best on its way; without a value, never."""
     step_budget: int | None = None
     """Control steps that may be simulated for one real episode; then the policy goes on alone."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.rollout_share <= 1:
             raise HoneError(f"rollout_share is {self.rollout_share}; it must be between 0 (value) and 1 (rollouts).")
+        if not 0 <= self.give_up <= 1:
+            raise HoneError(f"give_up is {self.give_up}; it must be between 0 (never) and 1 (at the first fall).")
         if self.rollout_steps < 1 or self.rollout_noise < 0:
             raise HoneError(
                 f"rollout_steps {self.rollout_steps} must be at least 1, rollout_noise {self.rollout_noise} not "
@@ -104,34 +113,48 @@ class Target:
 
 
 @dataclass(frozen=True)
-class State:
-    """What a node keeps: the simulator's state and the candidates there; `tail`: what the rollout from there did.
+class Reached:
+    """Where a chunk led in a copy: control steps taken, whether the episode ended there and was solved, and what the
+    value says (0 without one). Of an end there is no more; of other states, one row of what a node is made of."""
 
-    `hopeless`: the policy's mode was followed from here to an end, and failed. Then it fails from the child by its own
-    chunk, too, and need not be rolled out from there again.
+    steps: int
+    ended: bool
+    solved: bool
+    value: float = 0.0
+    snapshot: Any = None
+    features: Features | None = None
+    observation: Observation | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What came of following the policy from a leaf: the return, control steps to success (infinite: none) and the
+    chunks that lead there, and, where the policy's mode was followed, the states on the way."""
+
+    outlook: float = 0.0
+    finish: float = np.inf
+    tail: tuple[Candidate, ...] = ()
+    ahead: tuple[Reached, ...] = ()
+
+
+@dataclass(frozen=True)
+class State:
+    """What a node keeps: the simulator's state, the candidates there, and what its rollout did.
+
+    What the policy's own chunks lead to from here, as far as a rollout followed them, is in `rollout.ahead`: the child
+    by the own chunk is made of that, and nothing is simulated twice.
     """
 
     snapshot: Any
     chunks: Float32[np.ndarray, "K H 7"]
     samples: Tensor
-    tail: tuple[Candidate, ...] = ()
-    hopeless: bool = False
+    rollout: Rollout = field(default_factory=Rollout)
 
     def candidate(self, action: int) -> Candidate:
         """One row. The sample of a chunk that the policy did not draw is NaN: it has no likelihood."""
         unknown = torch.full_like(self.samples[:1], torch.nan)
         sample = self.samples[action : action + 1] if action < len(self.samples) else unknown
         return Candidate(torch.from_numpy(self.chunks[action : action + 1]), sample)
-
-
-@dataclass(frozen=True)
-class _Leaves:
-    """Of `n` leaves: what they are worth, and of their rollouts: control steps to success, its chunks, no hope."""
-
-    worth: Float64[np.ndarray, " n"]
-    finish: Float64[np.ndarray, " n"]
-    tails: list[tuple[Candidate, ...]]
-    hopeless: Bool[np.ndarray, " n"]
 
 
 @dataclass
@@ -249,7 +272,7 @@ class TreeSearch:
         episode, tree = self._episodes[slot], self._tree
         if episode.line:
             return self._told(episode, episode.line.popleft())
-        if not searched:
+        if not searched and not (episode.rooted and tree.visits[slot, ROOT].any()):
             episode.rooted = False
             return self._told(episode, own)
         action = tree.best_action(slot)
@@ -261,7 +284,7 @@ class TreeSearch:
             parents = [ROOT, *[n for n, _ in line[:-1]]]
             chunks = [tree.states[slot][p].candidate(a) for p, (_, a) in zip(parents, line, strict=True)]
             reached: State | None = tree.states[slot][node]  # None at an end
-            episode.line.extend([*chunks, *(() if reached is None else reached.tail)])
+            episode.line.extend([*chunks, *(() if reached is None else reached.rollout.tail)])
             episode.rooted = False
             return episode.line.popleft()
         chosen = tree.states[slot][ROOT].candidate(action)
@@ -292,99 +315,130 @@ class TreeSearch:
     # ------------------------------------------------------------------------------------------------ in the copies
 
     def _try(self, rows: np.ndarray, states: Sequence[State], actions: np.ndarray) -> Outcome:
-        """`Expand` of the search: put copies into the states, execute the chunks, and value what comes of it."""
+        """`Expand` of the search: what each chunk leads to, simulated unless a rollout came that way before."""
         self._alive()
-        slots = self._copy_slots(rows)
-        self._copies.restore(slots, [state.snapshot for state in states])
-        chunks = np.stack([state.chunks[action] for state, action in zip(states, actions, strict=True)])
-        result = self._copies.step(slots, chunks, stop_at_success=True)
-        self._count(rows, result.steps)
-        value, finish = result.terminated.astype(np.float64), np.where(result.terminated, 0.0, np.inf)
-        prior = np.full((len(rows), self._config.candidates.count), 1 / self._config.candidates.count)
-        reached: list[State | None] = [None] * len(rows)
-        going = np.flatnonzero(~result.done)
-        if len(going):
-            here = [slots[i] for i in going]
-            features, observation = self._look(here, rows[going])
-            generators = [self._generator(int(rows[i]), slots[i] % self._wave) for i in going]
-            known = propose(self._policy, features, None, self._config.candidates, self._library, generators)
-            snapshots = self._copies.snapshot(here)
-            futile = np.array([states[int(i)].hopeless and actions[i] == 0 for i in going], bool)
-            found = self._leaves(here, rows[going], features, observation, generators, futile)
-            value[going], finish[going], prior[going] = found.worth, found.finish, known.prior
+        config, slots = self._config, self._copy_slots(rows)
+        reached: list[Reached | None] = [
+            state.rollout.ahead[0] if action == 0 and state.rollout.ahead else None
+            for state, action in zip(states, actions, strict=True)
+        ]
+        fresh = [i for i, known in enumerate(reached) if known is None]
+        if fresh:
+            self._copies.restore([slots[i] for i in fresh], [states[i].snapshot for i in fresh])
+            chunks = np.stack([states[i].chunks[actions[i]] for i in fresh])
+            for i, found in zip(fresh, self._advance(rows[fresh], [slots[i] for i in fresh], chunks), strict=True):
+                reached[i] = found
+        every = [found for found in reached if found is not None]
+        going = [i for i, found in enumerate(every) if not found.ended]
+        generators = {i: self._generator(int(rows[i]), slots[i] % self._wave) for i in going}
+        rolled = {i: self._followed(states[i].rollout) for i in going if i not in fresh}
+        unknown = [i for i in going if i in fresh]
+        if unknown and (config.rollout_share > 0 or self._planning.oracle):
+            starts = [every[i] for i in unknown]
+            found = self._roll_out(rows[unknown], [slots[i] for i in unknown], starts, [generators[i] for i in unknown])
+            rolled.update(zip(unknown, found, strict=True))
+        nodes: list[State | None] = [None] * len(rows)
+        prior = np.full((len(rows), config.candidates.count), 1 / config.candidates.count)
+        value = np.array([float(found.solved) for found in every])
+        finish = np.where(value > 0, 0.0, np.inf)
+        if going:
+            features = Features.cat([_looked(every[i]) for i in going])
+            noise = [generators[i] for i in going]
+            known = propose(self._policy, features, None, config.candidates, self._library, noise)
+            prior[going] = known.prior
             for k, i in enumerate(going):
-                reached[i] = State(
-                    snapshots[k], known.chunks[k], known.samples[k], found.tails[k], bool(found.hopeless[k])
-                )
-        return Outcome(result.steps.astype(np.int64), result.done, Nodes(reached, prior, value, finish))
+                after = rolled.get(i, Rollout())
+                value[i], finish[i] = self._worth(every[i], after), after.finish
+                nodes[i] = State(every[i].snapshot, known.chunks[k], known.samples[k], after)
+        steps = np.array([found.steps for found in every], np.int64)
+        return Outcome(steps, np.array([found.ended for found in every]), Nodes(nodes, prior, value, finish))
 
-    def _leaves(
-        self,
-        slots: Sequence[int],
-        rows: np.ndarray,
-        features: Features,
-        observation: Observation,
-        generators: Sequence[torch.Generator],
-        futile: np.ndarray,
-    ) -> _Leaves:
-        """What the states in these copies are worth, and where a rollout succeeded. `futile` ones are known to fail."""
-        share, value = self._config.rollout_share, self._planning.value
-        found = _Leaves(np.zeros(len(slots)), np.full(len(slots), np.inf), [()] * len(slots), futile.copy())
+    def _worth(self, reached: Reached, after: Rollout) -> float:
         if self._planning.oracle:
-            spent = {int(row): self._episodes[int(row)].steps for row in rows}
-            returns = self._roll_out(slots, rows, features, generators).worth
-            for row, steps in spent.items():
-                self._episodes[row].steps = steps
-            return replace(found, worth=returns)
-        if share > 0 and not futile.all():
-            on = np.flatnonzero(~futile)
-            rolled = self._roll_out(
-                [slots[int(i)] for i in on], rows[on], features[torch.from_numpy(on)], [generators[int(i)] for i in on]
-            )
-            found.worth[on], found.finish[on], found.hopeless[on] = share * rolled.worth, rolled.finish, rolled.hopeless
-            for k, i in enumerate(on):
-                found.tails[i] = rolled.tails[k]
-        if share < 1:
-            assert value is not None
-            found.worth[:] += (1 - share) * value.of(features, observation)
-        return found
+            return after.outlook
+        share = self._config.rollout_share
+        return share * after.outlook + (1 - share) * reached.value
+
+    def _followed(self, before: Rollout) -> Rollout:
+        """Of a rollout, what is left after its first chunk."""
+        outlook = before.outlook / self._config.mcts.discount ** before.ahead[0].steps
+        return Rollout(outlook=outlook, ahead=before.ahead[1:])
 
     def _roll_out(
-        self, slots: Sequence[int], rows: np.ndarray, features: Features, generators: Sequence[torch.Generator]
-    ) -> _Leaves:
-        """The policy goes on from here until an end, the limit, or the end of the budget."""
-        discount, noise = self._config.mcts.discount, self._config.rollout_noise
-        returns, finish = np.zeros(len(slots)), np.full(len(slots), np.inf)
-        taken, tails = np.zeros(len(slots), np.int64), [[] for _ in slots]
-        hopeless = np.zeros(len(slots), bool)
-        going = np.arange(len(slots))
-        while len(going):
+        self,
+        rows: np.ndarray,
+        slots: Sequence[int],
+        starts: Sequence[Reached],
+        generators: Sequence[torch.Generator],
+    ) -> list[Rollout]:
+        """The policy goes on from here until an end, the limit, the end of the budget, or until the value has fallen
+        below `give_up` of the best on the way."""
+        spent = {int(row): self._episodes[int(row)].steps for row in rows}
+        config, discount, noise = self._config, self._config.mcts.discount, self._config.rollout_noise
+        returns, finish = np.zeros(len(starts)), np.full(len(starts), np.inf)
+        taken, best = np.zeros(len(starts), np.int64), np.array([start.value for start in starts])
+        here, tails, passed = list(starts), [[] for _ in starts], [[] for _ in starts]
+        going = list(range(len(starts)))
+        while going:
             self._alive()
-            noisy = [generators[int(i)] for i in going] if noise else None
             with exploring(self._policy, noise or 1.0):
-                drawn, _ = self._policy.propose(features, None, 1, noisy)
+                features = Features.cat([_looked(here[i]) for i in going])
+                drawn, _ = self._policy.propose(features, None, 1, [generators[i] for i in going] if noise else None)
             chosen = drawn.select(torch.zeros(len(going), dtype=torch.long))
-            chunks = chosen.chunk.numpy().astype(np.float32)
-            result = self._copies.step([slots[int(i)] for i in going], chunks, stop_at_success=True)
-            self._count(rows[going], result.steps)
-            taken[going] += result.steps
+            found = self._advance(rows[going], [slots[i] for i in going], chosen.chunk.numpy().astype(np.float32))
+            on = []
             for k, i in enumerate(going):
-                tails[int(i)].append(chosen[k : k + 1])
-                if result.terminated[k]:
+                here[i], taken[i] = found[k], taken[i] + found[k].steps
+                tails[i].append(chosen[k : k + 1])
+                passed[i].append(found[k])
+                if found[k].solved:
                     returns[i], finish[i] = discount ** int(taken[i]), taken[i]
-            hopeless[going] = result.done & ~result.terminated & (noise == 0)
-            on = ~result.done & (taken[going] < self._config.rollout_steps)
-            on &= np.array([self._may_go_on(int(row)) for row in rows[going]], bool)
-            cut = going[~on & ~result.done]
-            if len(cut) and self._planning.value is not None:
-                seen = self._look([slots[i] for i in cut], rows[cut])
-                returns[cut] = discount ** taken[cut] * self._planning.value.of(*seen)
-            going = going[on]
-            if len(going):
-                features, _ = self._look([slots[i] for i in going], rows[going])
-        solved = np.isfinite(finish)
-        kept = [tuple(tail) if good else () for tail, good in zip(tails, solved, strict=True)]
-        return _Leaves(returns, finish, kept, hopeless)
+                elif not found[k].ended:
+                    returns[i] = discount ** int(taken[i]) * found[k].value
+                    hope = found[k].value >= config.give_up * best[i]
+                    if hope and taken[i] < config.rollout_steps and self._may_go_on(int(rows[i])):
+                        on.append(i)
+                    best[i] = max(best[i], found[k].value)
+            going = on
+        if self._planning.oracle:  # neither counted nor followed
+            for row, steps in spent.items():
+                self._episodes[row].steps = steps
+            return [Rollout(float(worth)) for worth in returns]
+        return [
+            Rollout(
+                float(returns[i]),
+                float(finish[i]),
+                tuple(tails[i]) if np.isfinite(finish[i]) else (),
+                () if noise else tuple(passed[i]),
+            )
+            for i in range(len(starts))
+        ]
+
+    def _advance(self, rows: np.ndarray, slots: Sequence[int], chunks: Float32[np.ndarray, "n H 7"]) -> list[Reached]:
+        """Execute chunks in these copies, and look at what is not over."""
+        result = self._copies.step(slots, chunks, stop_at_success=True)
+        for row, count in zip(rows, result.steps, strict=True):
+            self._episodes[int(row)].steps += int(count)
+        reached = [
+            Reached(int(steps), bool(done), bool(solved))
+            for steps, done, solved in zip(result.steps, result.done, result.terminated, strict=True)
+        ]
+        going = [i for i, found in enumerate(reached) if not found.ended]
+        if going:
+            here = [slots[i] for i in going]
+            features, observation = self._look(here, rows[going])
+            valued = self._planning.value
+            values = np.zeros(len(going)) if valued is None else valued.of(features, observation)
+            for k, (i, snapshot) in enumerate(zip(going, self._copies.snapshot(here), strict=True)):
+                one = slice(k, k + 1)
+                reached[i] = replace(
+                    reached[i],
+                    value=float(values[k]),
+                    snapshot=snapshot,
+                    features=features[one],
+                    observation=observation.rows(one),
+                )
+        return reached
 
     @torch.no_grad()
     def _look(self, slots: Sequence[int], rows: np.ndarray) -> tuple[Features, Observation]:
@@ -403,14 +457,15 @@ class TreeSearch:
             used[row] = used.get(row, 0) + 1
         return slots
 
-    def _count(self, rows: np.ndarray, steps: np.ndarray) -> None:
-        for row, count in zip(rows, steps, strict=True):
-            self._episodes[int(row)].steps += int(count)
-
     def _generator(self, row: int, turn: int) -> torch.Generator:
         """For the `turn`-th leaf of a row's wave; it does not depend on what else is in the batch."""
         episode = self._episodes[row]
         return torch_generator(episode.seed, "node", episode.simulations, int(self._tree.size[row]), turn)
+
+
+def _looked(reached: Reached) -> Features:
+    assert reached.features is not None, "an end has no features"
+    return reached.features
 
 
 def _nothing(actions: int) -> Nodes:
