@@ -275,7 +275,9 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     others = ("policy", "vlaps", "best-of-n")
     print("| suite, seed | budget | arm | success, % | simulated | " + " | ".join(f"over {o}" for o in others) + " |")
     print("|---|---|---|---|---|---|---|---|")
-    for row in sorted(rows, key=lambda row: (row["suite"] != "libero_object", str(row["seed"]), row["budget"])):
+    for row in sorted(
+        rows, key=lambda row: (row["suite"] != "libero_object", len(str(row["seed"])), row["seed"], row["budget"])
+    ):
         held = compared(row, rows)  # also against what was run later
         differences = [_points(held.get(f"over_{other}")) for other in others]
         rate = f"{row['success_rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}]".replace("%", "")
