@@ -28,7 +28,7 @@ from hone.envs.libero.suites import tasks as suite_tasks
 from hone.evaluation.results import EvaluationResult
 from hone.evaluation.run_folder import read_json, read_rows, write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
-from hone.evaluation.stats import paired_bootstrap, verdict
+from hone.evaluation.stats import paired_bootstrap, verdict, wilson_interval
 from hone.planning.candidates import CandidateConfig
 from hone.planning.macros import MacroLibrary
 from hone.planning.mcts import MctsConfig
@@ -99,7 +99,7 @@ def main(config: Config) -> None:
     torch.set_num_threads(1)
     if config.table:
         rows = [row for row in read_rows(RESULTS / f"{NAME}.jsonl") if row["placement_kind"] == "official"]
-        print_table(rows)
+        print_table([*rows, *pooled(rows)])
         draw(rows, Path(__file__).parents[1] / "docs" / "search.svg")
         return
     for seed in config.seeds:
@@ -275,12 +275,35 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
     others = ("policy", "vlaps", "best-of-n")
     print("| suite, seed | budget | arm | success, % | simulated | " + " | ".join(f"over {o}" for o in others) + " |")
     print("|---|---|---|---|---|---|---|---|")
-    for row in sorted(rows, key=lambda row: (row["suite"] != "libero_object", row["seed"], row["budget"])):
+    for row in sorted(
+        rows, key=lambda row: (row["suite"] != "libero_object", len(str(row["seed"])), row["seed"], row["budget"])
+    ):
         held = compared(row, rows)  # also against what was run later
         differences = [_points(held.get(f"over_{other}")) for other in others]
         rate = f"{row['success_rate']:.1%} [{row['low']:.1%}, {row['high']:.1%}]".replace("%", "")
         cells = [f"{row['suite']}, {row['seed']}", f"{row['budget']:,}", row["arm"], rate]
         print("| " + " | ".join([*cells, f"{row['simulator_steps']:,.0f}", *differences]) + " |")
+
+
+def pooled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each arm and budget that several seeds of a suite have, over all their episodes."""
+    found = []
+    for suite, arm, budget in dict.fromkeys((row["suite"], row["arm"], row["budget"]) for row in rows):
+        of = [row for row in rows if (row["suite"], row["arm"], row["budget"]) == (suite, arm, budget)]
+        if len(of) > 1:
+            solved, count = sum(row["successes"] for row in of), sum(row["episodes"] for row in of)
+            low, high = wilson_interval(solved, count)
+            found.append(
+                {
+                    **{"suite": suite, "arm": arm, "budget": budget, "placement_kind": of[0]["placement_kind"]},
+                    **{"seed": " and ".join(str(row["seed"]) for row in of), "episodes": count},
+                    **{"success_rate": solved / count, "low": low, "high": high},
+                    "simulator_steps": float(np.mean([row["simulator_steps"] for row in of])),
+                    "outcomes": "".join(row["outcomes"] for row in of),
+                    "per_task": {f"{row['seed']} {name}": rate for row in of for name, rate in row["per_task"].items()},
+                }
+            )
+    return found
 
 
 def _points(difference: Mapping[str, Any] | None) -> str:
