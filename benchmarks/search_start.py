@@ -23,12 +23,13 @@ from hone.policies.small import SmallPolicyConfig
 from hone.primitives.expert import Manner
 from hone.seeding import derive_seed, torch_generator
 from hone.training.behavior_cloning import BehaviorCloningConfig, clone
+from hone.training.improve import VALIDATION_SEEDS
 from hone.training.workers import RolloutPool
 
 log = logging.getLogger(__name__)
 
 ENOUGH = 0.35
-VALIDATION = tuple(range(4))
+VALIDATION = tuple(VALIDATION_SEEDS[:4])
 """Sampled placements of each task."""
 
 
@@ -55,16 +56,15 @@ def half_trained(folder: Path, suite: str, start: Start, env: LiberoConfig, slot
     finally:
         stage.close()
     tried: dict[int, float] = {}
-    policy = network.build(derive_seed(seed, "weights") % 2**31)
     for steps in start.steps:
         policy = network.build(derive_seed(seed, "weights") % 2**31)
         clone(policy, episodes, BehaviorCloningConfig(steps=steps), torch_generator(seed, "clone"))
         tried[steps] = success(policy, suite, env, slots)
         log.info("%s, seed %d: %d cloning steps, %.0f %%", suite, seed, steps, 100 * tried[steps])
-        if tried[steps] >= ENOUGH:
+        if tried[steps] >= ENOUGH or steps == start.steps[-1]:
+            write_json(folder.parent / "start.json", {"demos": start.demos, "tried": tried})
+            policy.save_pretrained(folder)  # last, since this is what says that it is done
             break
-    policy.save_pretrained(folder)
-    write_json(folder.parent / "start.json", {"demos": start.demos, "tried": tried})
     return load_policy(folder)
 
 

@@ -132,15 +132,14 @@ class ScoreHead(ChainHead):
         if self.config.predicts == "chunk":
             source = required(generator)
             sigma = low + (high - low) * torch.rand(len(actions), generator=source, device=source.device).to(actions)
+            weight = torch.ones_like(sigma)
         else:
             sigma = (1.2 * loss_noise(actions[:, 0, 0], generator) - 1.2).exp().clamp(low, high)
+            weight = (sigma**2 + self.config.sigma_data**2) / (sigma * self.config.sigma_data) ** 2
         if self.blank is not None:
             share = torch.rand(len(actions), 1, generator=generator, device=required(generator).device).to(actions)
             features = replace(features, pooled=torch.where(share < self.config.dropout, self.blank, features.pooled))
         denoised = self.denoised(actions + sigma[:, None, None] * noise, sigma, self.field.condition(features))
-        weight = (sigma**2 + self.config.sigma_data**2) / (sigma * self.config.sigma_data) ** 2
-        if self.config.predicts == "chunk":
-            weight = torch.ones_like(sigma)
         return denoised - actions, weight[:, None, None]
 
     def start(self, noise: Float[Tensor, "*N H A"]) -> Float[Tensor, "*N H A"]:
