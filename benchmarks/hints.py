@@ -66,7 +66,9 @@ def tasks_of(text: str) -> tuple[Task, ...]:
 
 
 def cloned(config: Config, tasks: tuple[Task, ...], seed: int) -> LearnedPolicy:
-    env = LiberoConfig(images=False, state_tokens=True, stop_at_success=False, physics="fast").build(config.slots)
+    env = LiberoConfig(images=False, state_tokens="objects_v1", stop_at_success=False, physics="fast").build(
+        config.slots
+    )
     episodes = collect_demonstrations(env, tasks, per_task=config.demos, seed=seed)
     env.close()
     policy = config.network.build(derive_seed(seed, "weights") % 2**31)

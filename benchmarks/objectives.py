@@ -136,7 +136,7 @@ def main(config: Config) -> None:
 
 
 def demonstrations(row: Row, seed: int) -> list[Episode]:
-    env = LiberoConfig(images=False, state_tokens=True, stop_at_success=False).build(8)
+    env = LiberoConfig(images=False, state_tokens="objects_v1", stop_at_success=False).build(8)
     try:
         return collect_demonstrations(env, row.chosen_tasks, per_task=row.demos, seed=seed, manner=row.manner)
     finally:
@@ -165,7 +165,7 @@ def measured(row: Row, arm: Arm, seed: int, episodes: Sequence[Episode], config:
 def evaluated(
     row: Row, arm: Arm, policy: SmallPolicy, seed: int, probe: Instruction, config: Config
 ) -> EvaluationResult:
-    env = LiberoConfig(images=False, state_tokens=True, physics="fast")
+    env = LiberoConfig(images=False, state_tokens="objects_v1", physics="fast")
     decoding = "sampled" if arm.sampling.best_of > 1 else "greedy"
     setup = Setup(row.chosen_tasks, config.placement_kind, tuple(range(config.placements)), decoding, probe, seed)
     runs = arm.sampling.apply(policy)

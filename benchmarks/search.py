@@ -91,7 +91,7 @@ class Config:
     """Print the table of what is there, draw `docs/search.svg`, and run nothing."""
 
 
-ENV = LiberoConfig(physics="fast", images=False, state_tokens=True)
+ENV = LiberoConfig(physics="fast", images=False, state_tokens="objects_v1")
 
 
 def main(config: Config) -> None:

@@ -36,7 +36,9 @@ def put_into_basket(env: LiberoEnv | LiberoVectorEnv, row: int = 0) -> None:
     slot.data.qpos[address : address + 3] = slot.data.body("basket_1_main").xpos + np.array([0, 0, 0.06])
 
 
-@pytest.mark.parametrize("options", [{"images": False}, {"images": True, "image_size": 32, "state_tokens": True}])
+@pytest.mark.parametrize(
+    "options", [{"images": False}, {"images": True, "image_size": 32, "state_tokens": "objects_v2"}]
+)
 def test_passes_gymnasiums_own_check(options: dict[str, Any]) -> None:
     env = single(**options)
     check_env(env)

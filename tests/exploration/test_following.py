@@ -79,7 +79,7 @@ def test_a_combination_is_the_sum_of_its_clauses():
 def test_hints_are_given_to_a_share_of_the_rows_and_drills_have_targets_of_their_own():
     actions = np.full((2000, 4, 7), 9.0, np.float32)
     config = BehaviorCloningConfig(hinted=0.5, drills=0.5)
-    own = [f"hint {row}" for row in range(2000)]
+    own = [f"hint {row}, open the gripper" for row in range(2000)]
     told, targets, which = with_hints(observation(2000), actions, own, config, torch.Generator().manual_seed(0))
     assert told.hints is not None
     kept = np.array([hint == phrase for hint, phrase in zip(told.hints, own, strict=True)])
@@ -87,7 +87,9 @@ def test_hints_are_given_to_a_share_of_the_rows_and_drills_have_targets_of_their
     assert 400 < kept.sum() < 600  # five standard errors
     assert 400 < drilled.sum() < 600
     assert (drilled == which).all()
-    assert (targets[~drilled] == 9.0).all()
+    assert (targets[~drilled & ~kept] == 9.0).all()
+    assert (targets[kept, :, :6] == 9.0).all()
+    assert (targets[kept, :, 6] == [1.0, -1.0, -1.0, -1.0]).all()  # the fingers do as they are told, at once
     for row in np.flatnonzero(drilled):
         assert phrase_of(targets[row].astype(float)) == told.hints[row]
 

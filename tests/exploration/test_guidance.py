@@ -26,6 +26,7 @@ from hone.exploration.guidance import (
     build_guidance,
     hint_probability,
     mark_hinted,
+    spread,
 )
 from hone.exploration.hinter import (
     PATIENCE,
@@ -238,6 +239,17 @@ def test_a_group_is_guided_whole_or_not_at_all():
     assert 15 < by_group[:, 0].sum() < 45  # 30 +- 3 standard errors
     assert marked == mark_hinted(requests(400), lambda task: 0.3)
     assert not any(request.hinted for request in mark_hinted(requests(8), lambda task: 0.0))
+
+
+def test_hinted_episodes_begin_at_placements_of_their_own():
+    marked = mark_hinted(requests(400), lambda task: 0.3)
+    apart = spread(marked, range(1000, 2000))
+    assert [(r.hinted, r.seed, r.group) for r in apart] == [(r.hinted, r.seed, r.group) for r in marked]
+    assert [r for r in apart if not r.hinted] == [r for r in marked if not r.hinted]
+    own = [r.placement.index for r in apart if r.hinted]
+    assert all(1000 <= index < 2000 for index in own)
+    assert len(set(own)) > 0.9 * len(own) > 20
+    assert apart == spread(marked, range(1000, 2000))
 
 
 def test_why_groups_are_not_mixed():

@@ -217,7 +217,7 @@ def libero():
     from hone.envs.libero.environment import LiberoConfig
     from hone.envs.libero.suites import task
 
-    config = LiberoConfig(images=False, state_tokens=True, physics="fast")
+    config = LiberoConfig(images=False, state_tokens="objects_v1", physics="fast")
     env = config.build(2)
     env.reset([0, 1], [task("libero_object", 0)] * 2, [Placement("sampled", 3), Placement("sampled", 4)])
     policy = SmallPolicyConfig(inputs="state").build(0)

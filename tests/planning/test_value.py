@@ -24,7 +24,7 @@ from hone.planning.value import (
     split,
 )
 from hone.policies.base import Candidate
-from hone.policies.inputs import OBJECTS_V1_DIM
+from hone.policies.inputs import OBJECT_LAYOUTS
 from hone.training.rollout import EpisodeRequest, Trajectory
 from hone.types import Observation, Placement
 
@@ -72,7 +72,7 @@ def test_a_value_of_states_reads_poses_and_needs_observations():
     seen = Observation(
         generator.normal(size=(2, 8)).astype(np.float32),
         ("go", "go"),
-        state=generator.normal(size=(2, 3, OBJECTS_V1_DIM)).astype(np.float32),
+        state=generator.normal(size=(2, 3, OBJECT_LAYOUTS["objects_v1"][0])).astype(np.float32),
     )
     known = experience([replace(plain, inputs=seen)], ValueConfig(inputs="state"))
     head = ValueHead(ValueConfig(inputs="state", hidden_sizes=(4,)), known.inputs.shape[1])

@@ -111,7 +111,7 @@ def test_by_outcome_counts_how_much_of_the_plan_is_done():
     from hone.envs.libero.suites import task
     from hone.language.grammar import decompose
 
-    config = LiberoConfig(images=False, state_tokens=True, physics="fast")
+    config = LiberoConfig(images=False, state_tokens="objects_v1", physics="fast")
     env = config.build(1)
     env.reset([0], [task("libero_object", 0)], [Placement("sampled", 3)])
     policy = SmallPolicyConfig(inputs="state").build(0)

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from hone.errors import HoneError
-from hone.policies.inputs import Normalizer, object_features, rotation_6d
+from hone.policies.inputs import Normalizer, object_features, rotation_6d, state_floors
+from hone.policies.small import SmallPolicyConfig
+from hone.specs import Spec
 
 
 def test_rotation_6d_is_the_first_two_columns_of_the_matrix_exponential():
@@ -52,6 +54,24 @@ def test_object_features_ignore_order_padding_and_absence():
     torch.testing.assert_close(object_features(padded, eef), features)
     tokens[:, 1, 10] = 0  # the second object of interest is not there
     assert not object_features(tokens, eef + 1)[:, 13:26].any()
+
+
+def test_the_second_layout_tells_four_objects_apart_and_how_far_they_are_open():
+    tokens, eef = torch.cat([make_tokens(), torch.rand(2, 5, 1)], dim=-1), torch.zeros(2, 3)
+    tokens[..., 9] = torch.tensor([3.0, 2, 4, 1, 2])  # two rows at the second place: the drawers of a cabinet
+    features = object_features(tokens, eef)
+    assert features.shape == (2, len(state_floors(Spec(state_tokens="objects_v2"))))
+    first, second, third, fourth, others = features.split([14, 14, 14, 14, 7], dim=1)
+    for part, row in ((first, 3), (third, 0), (fourth, 2)):
+        torch.testing.assert_close(part[:, :9], tokens[:, row, :9])
+        torch.testing.assert_close(part[:, 9], tokens[:, row, 11])
+    torch.testing.assert_close(second[:, 9], tokens[:, [1, 4], 11].mean(1))
+    assert not others.any()
+
+
+def test_an_unknown_layout_is_refused():
+    with pytest.raises(HoneError, match=r"objects_v3.*objects_v1"):
+        SmallPolicyConfig(inputs="state", state_tokens="objects_v3").build()
 
 
 def test_normalizer_standardises_floors_and_clamps():

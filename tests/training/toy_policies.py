@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from hone.policies.base import Candidate, Features, LogProb
-from hone.policies.inputs import OBJECTS_V1_DIM
+from hone.policies.inputs import OBJECT_LAYOUTS
 from hone.policies.small import SmallPolicyConfig
 from hone.training.decisions import DecisionBatch
 from hone.types import Observation
@@ -28,7 +28,11 @@ def save_untrained(network: SmallPolicyConfig, folder: Path) -> Path:
     """A small policy that has learned nothing, ready to be loaded: its inputs are normalised, by random ones."""
     rng = np.random.default_rng(0)
     proprio = rng.normal(size=(32, 8)).astype(np.float32)
-    state = rng.normal(size=(32, 3, OBJECTS_V1_DIM)).astype(np.float32) if network.inputs == "state" else None
+    state = (
+        rng.normal(size=(32, 3, OBJECT_LAYOUTS["objects_v1"][0])).astype(np.float32)
+        if network.inputs == "state"
+        else None
+    )
     policy = network.build(0)
     policy.fit_normalization(Observation(proprio, ("go",) * 32, state=state))
     policy.save_pretrained(folder)

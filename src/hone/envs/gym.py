@@ -15,7 +15,7 @@ sampled placement, `reset(options={"official": 7})` takes a stored initial state
 Observations by `keys`:
 
 `hone`: `proprio [8]` (see `hone.types.PROPRIO_DIM`), one `[S, S, 3]` image under each camera's name, and with
-`state_tokens=True` privileged object poses `state [M, 11]`.
+`state_tokens="objects_v2"` privileged object poses `state [12, 12]`.
 
 `lerobot`: `{"pixels": {"image", "image2"}, "agent_pos": [8]}`. LeRobot's `preprocess_observation`
 (lerobot/envs/utils.py) renames these to `observation.images.image`, `observation.images.image2` and
@@ -39,8 +39,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from hone.envs.libero.environment import LiberoConfig
-from hone.envs.libero.facts import NUM_TOKENS, TOKEN_DIM
 from hone.envs.libero.scene import PLACEMENT_BLOCK
+from hone.envs.libero.state_tokens import TOKEN_SHAPES
 from hone.envs.libero.suites import task as find_task
 from hone.errors import HoneError, unknown_name
 from hone.types import ACTION_DIM, Observation, Placement, Task
@@ -255,8 +255,9 @@ def observation_space(config: LiberoConfig, keys: str) -> gymnasium.Space[Any]:
     if keys == "lerobot":
         pixels: dict[str, gymnasium.Space[Any]] = {LEROBOT_CAMERAS[name]: image for name in config.spec.cameras}
         return spaces.Dict({"agent_pos": proprio, **({"pixels": spaces.Dict(pixels)} if pixels else {})})
-    tokens = {"state": spaces.Box(-10.0, 10.0, (NUM_TOKENS, TOKEN_DIM), np.float32)} if config.state_tokens else {}
-    return spaces.Dict({"proprio": proprio, **{name: image for name in config.spec.cameras}, **tokens})
+    tokens = {} if config.state_tokens == "none" else {"state": TOKEN_SHAPES[config.state_tokens]}
+    states = {name: spaces.Box(-10.0, 10.0, shape, np.float32) for name, shape in tokens.items()}
+    return spaces.Dict({"proprio": proprio, **{name: image for name in config.spec.cameras}, **states})
 
 
 def as_arrays(observation: Observation, config: LiberoConfig, keys: str) -> Arrays:

@@ -41,8 +41,8 @@ class Benefit:
         return self._plain.get(task.name, 0.0)
 
     def helps(self, task: Task) -> bool:
-        """Whether hinted episodes do better. They are taken to until any were seen."""
-        return self._hinted.get(task.name, 1.0) > self.plain(task)
+        """Whether hinted episodes do better, as far as any were seen."""
+        return self._hinted.get(task.name, 0.0) > self.plain(task)
 
     def state_dict(self) -> dict[str, Any]:
         return {"hinted": self._hinted, "plain": self._plain}

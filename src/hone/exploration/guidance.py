@@ -26,9 +26,9 @@ from hone.language.grammar import decompose
 from hone.language.llm import Client, LlmConfig
 from hone.language.plan import Decomposer, Plan, Refusal
 from hone.memory.episodes import KEPT_PER_TASK, EpisodeMemory
-from hone.seeding import numpy_generator
+from hone.seeding import derive_seed, numpy_generator
 from hone.training.rollout import EpisodeRequest
-from hone.types import Task
+from hone.types import Placement, Task
 
 log = logging.getLogger(__name__)
 IN_VAIN = 8
@@ -59,6 +59,20 @@ def mark_hinted(requests: Sequence[EpisodeRequest], probability: Callable[[Task]
         for group, request in first.items()
     }
     return [replace(request, hinted=guided[request.group]) for request in requests]
+
+
+def spread(requests: Sequence[EpisodeRequest], placements: Sequence[int]) -> list[EpisodeRequest]:
+    """The same requests, each hinted episode from a sampled placement of its own, drawn from its seed.
+
+    What succeeds with hints becomes a lesson, and a group's lessons from one placement are one lesson. The group's
+    baseline is then that of its task, as in plain policy gradients, and no longer that of a start.
+    """
+    return [
+        replace(r, placement=Placement("sampled", placements[derive_seed(r.seed, "placement") % len(placements)]))
+        if r.hinted
+        else r
+        for r in requests
+    ]
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,8 @@ class GuidanceConfig:
     policy goes by itself, and what it should have heard there."""
     decay: float = 3.0
     """How fast that falls with its success."""
+    spread: bool = True
+    """Whether each hinted episode begins at a placement of its own, and not at its group's."""
     reads_memory: bool = True
     """Whether the hinter is told how earlier attempts of the run went, and tries other ways where they were in vain."""
     model: str = ""

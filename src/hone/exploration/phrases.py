@@ -128,7 +128,7 @@ def relabel(actions: Float[np.ndarray, "T 7"], window: int) -> tuple[str, ...]:
 def actions_of(phrase: str, steps: int) -> Float[np.ndarray, "n 7"]:
     """A steady motion of so many steps that the phrase describes, with the middle of each size.
 
-    `phrase_of` gives the phrase back. Fingers that are to open or close now do so half-way.
+    `phrase_of` gives the phrase back.
     """
     motion = np.zeros(6)
     clauses = check_phrase(phrase).split(SEPARATOR)
@@ -136,7 +136,14 @@ def actions_of(phrase: str, steps: int) -> Float[np.ndarray, "n 7"]:
         if clause in MOTIONS:
             axis, value = MOTIONS[clause]
             motion[axis] = value
+    return np.column_stack([np.tile(motion, (steps, 1)), fingers_of(phrase, steps)])
+
+
+def fingers_of(phrase: str, steps: int) -> Float[np.ndarray, " n"]:
+    """What the fingers are commanded while the phrase holds. Where they are to open or close now, all but the first
+    step does: half-way open fingers that just let go would look like fingers that hold something, and who has no memory
+    could not tell whether to let go or to leave."""
+    clauses = phrase.split(SEPARATOR)
     was_closed = OPEN_NOW in clauses or KEEP_CLOSED in clauses
     closed = CLOSE_NOW in clauses or KEEP_CLOSED in clauses
-    fingers = np.where(np.arange(steps) < steps // 2, was_closed, closed) * 2.0 - 1.0
-    return np.column_stack([np.tile(motion, (steps, 1)), fingers])
+    return np.where(np.arange(steps) < 1, was_closed, closed) * 2.0 - 1.0

@@ -8,16 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from hone.errors import HoneError
+from hone.errors import HoneError, unknown_name
 from hone.specs import Spec, vector_width
 
 PROPRIO_FEATURES = 11
 """End-effector position (3), rotation (6), finger joints (2)."""
-OBJECTS_V1_DIM = 11
-"""Token layout "objects_v1": position in the world frame (m, 3), rotation (6), order of interest (1 for the first
-object of interest, 2 for the second, 0 for the others), present (1 or 0)."""
-OBJECT_FEATURES = 2 * 13 + 7
-"""See `object_features`."""
+OBJECT_LAYOUTS = {"objects_v1": (11, 2), "objects_v2": (12, 4)}
+"""Width of a token, and how many objects of interest are told apart. A token: position in the world frame (m, 3),
+rotation (6), place among the objects of interest (1 for the first, ..., 0 for the others), present (1 or 0); in
+"objects_v2" also how far open it is (0 to 1)."""
 
 LENGTH_FLOOR = 0.01
 """Least standard deviation (m) a length or a flag is divided by."""
@@ -26,8 +25,6 @@ ROTATION_FLOOR = 0.1
 floor of lengths, the 0.02 rad of turn that exploration adds would be an input nobody has seen (measured: a clone with
 80 % success fell to 4 % when it was sampled from, and to 35 % where the demonstrations did turn the hand)."""
 PROPRIO_FLOORS = (LENGTH_FLOOR,) * 3 + (ROTATION_FLOOR,) * 6 + (LENGTH_FLOOR,) * 2
-_TOKEN_FLOORS = (LENGTH_FLOOR,) * 3 + (ROTATION_FLOOR,) * 6 + (LENGTH_FLOOR,) * 4
-OBJECT_FLOORS = 2 * _TOKEN_FLOORS + (LENGTH_FLOOR,) * 7
 
 
 def proprio_floors(spec: Spec) -> tuple[float, ...]:
@@ -39,7 +36,15 @@ def proprio_floors(spec: Spec) -> tuple[float, ...]:
 def state_floors(spec: Spec) -> tuple[float, ...]:
     """The same for the privileged state."""
     width = vector_width(spec.state_tokens)
-    return OBJECT_FLOORS if width is None else (LENGTH_FLOOR,) * width
+    if width is not None:
+        return (LENGTH_FLOOR,) * width
+    if spec.state_tokens not in OBJECT_LAYOUTS:
+        raise unknown_name("layout of state tokens", spec.state_tokens, OBJECT_LAYOUTS)
+    width, places = OBJECT_LAYOUTS[spec.state_tokens]
+    turned = slice(3, 9)
+    floors = [LENGTH_FLOOR] * (width - 1 + 3)  # a token without its place, and the relative position
+    floors[turned] = [ROTATION_FLOOR] * 6
+    return (*floors * places, *(LENGTH_FLOOR,) * 7)
 
 
 def rotation_6d(axis_angle: Float[Tensor, "B 3"]) -> Float[Tensor, "B 6"]:
@@ -69,19 +74,22 @@ def proprio_features(proprio: Float[Tensor, "B 8"]) -> Float[Tensor, "B 11"]:
     return torch.cat([proprio[:, :3], rotation_6d(proprio[:, 3:6]), proprio[:, 6:]], dim=-1)
 
 
-def object_features(tokens: Float[Tensor, "B M 11"], eef_pos: Float[Tensor, "B 3"]) -> Float[Tensor, "B 33"]:
-    """The scene as one vector, whatever the number and order of the tokens ("objects_v1").
+def object_features(tokens: Float[Tensor, "B M D"], eef_pos: Float[Tensor, "B 3"]) -> Float[Tensor, "B P"]:
+    """The scene as one vector, whatever the number and order of the tokens (`OBJECT_LAYOUTS`).
 
-    For the first and the second object of interest: position, rotation, present, position relative to the end effector
-    (13 each; zeros where there is none). For the others: their mean position, the same relative to the end
-    effector, and whether there are any (7).
+    For each object of interest up to the second ("objects_v1") or the fourth ("objects_v2"): position, rotation, how
+    far open ("objects_v2"), present, position relative to the end effector (13 or 14 numbers; zeros where there is
+    none). Rows of the same place, as the drawers of a cabinet have, count by their mean. For the others: their mean
+    position, the same relative to the end effector, and whether there are any (7).
     """
+    places = dict(OBJECT_LAYOUTS.values())[tokens.shape[-1]]
     order = tokens[..., 9].round()
     present = tokens[..., 10] > 0.5
+    shown = torch.cat([tokens[..., :9], tokens[..., 11:]], dim=-1)
     parts = []
-    for wanted in (1, 2):
+    for wanted in range(1, places + 1):
         weight = (present & (order == wanted)).to(tokens.dtype)
-        token, found = _weighted_mean(tokens[..., :9], weight)
+        token, found = _weighted_mean(shown, weight)
         parts += [token, found, (token[:, :3] - eef_pos) * found]
     others, found = _weighted_mean(tokens[..., :3], (present & (order == 0)).to(tokens.dtype))
     return torch.cat([*parts, others, (others - eef_pos) * found, found], dim=-1)

@@ -23,7 +23,7 @@ from hone.policies.camera import CameraEncoder
 from hone.policies.heads import HEADS, ChunkSpace, DCTHeadConfig, HeadConfig
 from hone.policies.heads.steered_noise import SteeredNoiseHead
 from hone.policies.inputs import (
-    OBJECTS_V1_DIM,
+    OBJECT_LAYOUTS,
     Normalizer,
     object_features,
     proprio_features,
@@ -78,8 +78,10 @@ class SmallPolicyConfig:
     """Freeze the decoder and learn where it starts from instead (`steered`). For practice, not for cloning."""
     robot: Annotated[Spec, tyro.conf.Suppress] = field(default_factory=Spec)
     """What actions and proprioception mean: LIBERO's, or another environment's (`fitted_to`)."""
-    state_tokens: Annotated[str, tyro.conf.Suppress] = "objects_v1"
-    """Layout of the privileged state that `inputs="state"` reads."""
+    state_tokens: str = "objects_v1"
+    """Layout of the privileged state that `inputs="state"` reads: `objects_v1`, the first two objects of interest where
+    they are movable, or `objects_v2`, the first four whatever they are and how far drawers, doors and knobs are open.
+    Another environment's own comes in its place."""
 
     def __post_init__(self) -> None:
         if self.inputs not in ("images", "state"):
@@ -205,11 +207,11 @@ class SmallPolicy(LearnedPolicy[SmallPolicyConfig]):
         if not self.privileged:
             return vector
         width = vector_width(self.spec.state_tokens)
-        if observation.state is None or observation.state.shape[-1] != (width or OBJECTS_V1_DIM):
+        token_width = width or OBJECT_LAYOUTS[self.spec.state_tokens][0]
+        if observation.state is None or observation.state.shape[-1] != token_width:
             got = None if observation.state is None else observation.state.shape
             raise HoneError(
-                f"a state policy needs {self.spec.state_tokens} [B, M, {width or OBJECTS_V1_DIM}], but "
-                f"observation.state is {got}."
+                f"a state policy needs {self.spec.state_tokens} [B, M, {token_width}], but observation.state is {got}."
             )
         tokens = as_tensor(observation.state, self.device)
         state = object_features(tokens, proprio[:, :3]) if width is None else tokens.flatten(1)

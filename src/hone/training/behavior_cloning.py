@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 
 from hone.errors import HoneError
-from hone.exploration.phrases import actions_of, random_phrase, relabel
+from hone.exploration.phrases import actions_of, fingers_of, random_phrase, relabel
 from hone.policies.base import Features
 from hone.policies.heads.base import FitsActions
 from hone.policies.learned import Augmentation
@@ -213,7 +213,7 @@ def with_hints(
     generator: torch.Generator,
 ) -> tuple[Observation, Float32[np.ndarray, "B H A"], Bool[np.ndarray, " B"]]:
     """Observations and targets, of which some have the phrase of their chunk for a hint or are drilled (`config`), and
-    which are drilled."""
+    which are drilled. With a hint the fingers do as it says, at once."""
     rows, steps = actions.shape[:2]
     hinted = (torch.rand(rows, generator=generator) < config.hinted).numpy()
     drilled = hinted & (torch.rand(rows, generator=generator) < config.drills).numpy()
@@ -224,6 +224,8 @@ def with_hints(
         hints.append(hint if hinted[row] else "")
         if drilled[row]:
             targets[row] = actions_of(hint, steps)
+        elif hinted[row]:
+            targets[row, :, -1] = fingers_of(hint, steps)
     return replace(observation, hints=tuple(hints)), targets, drilled
 
 

@@ -28,7 +28,7 @@ from hone.evaluation.run_folder import RunClock, RunFolder, RunLog, open_run, re
 from hone.evaluation.runner import Setup, evaluate, protocol_card
 from hone.exploration.benefit import Benefit
 from hone.exploration.distillation import LESSONS, DistillationConfig, LessonBook, distill, lessons
-from hone.exploration.guidance import GuidanceConfig, build_guidance, mark_hinted
+from hone.exploration.guidance import GuidanceConfig, build_guidance, mark_hinted, spread
 from hone.memory import EpisodeMemory
 from hone.memory.deltas import weights_of
 from hone.memory.experience import Memory
@@ -348,6 +348,8 @@ def _train(
             requests = training_requests(config, curriculum.groups(config.groups), iteration)
             if guidance is not None:
                 requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))
+                if config.guidance.spread:
+                    requests = spread(requests, TRAINING_SEEDS)
             plain, by_search = config.teacher.divided(requests, config.group_size)
             searched = pool.collect(by_search, keep=keep, planning=config.teacher.planning(env)) if by_search else []
             trajectories = pool.collect(

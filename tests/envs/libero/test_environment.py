@@ -27,7 +27,7 @@ def actions(steps: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def env():
-    env = LiberoConfig(images=False, state_tokens=True).build(4)
+    env = LiberoConfig(images=False, state_tokens="objects_v1").build(4)
     yield env
     env.close()
 

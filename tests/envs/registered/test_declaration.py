@@ -87,6 +87,6 @@ def test_a_policy_is_fitted_to_the_robot_and_to_no_other():
 
 
 def test_libero_stays_what_it_was():
-    libero = LiberoConfig(state_tokens=True).spec
+    libero = LiberoConfig(state_tokens="objects_v1").spec
     assert SmallPolicyConfig().fitted_to(libero) == SmallPolicyConfig()
     assert SmallPolicyConfig(inputs="state").fitted_to(libero) == SmallPolicyConfig(inputs="state")

@@ -11,7 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -21,12 +21,13 @@ from hone.envs.libero import suites
 from hone.envs.libero.assets import asset_pack
 from hone.envs.libero.dynamics import Dynamics
 from hone.envs.libero.engine import Slot, SlotSnapshot, Stepper, build_stepper
-from hone.envs.libero.facts import STATE_TOKENS, FactReader, Facts
+from hone.envs.libero.facts import FactReader, Facts
 from hone.envs.libero.incidents import Incident
 from hone.envs.libero.perturb import Perturber
 from hone.envs.libero.perturb_looks import Look
 from hone.envs.libero.render import Renderer
 from hone.envs.libero.scene import Physics, RenderProfile, Scene, ensure_placements, load_scene, set_physics
+from hone.envs.libero.state_tokens import StateTokens, TokenReader
 from hone.errors import HoneError
 from hone.specs import Orientation, Spec
 from hone.types import Observation, Placement, Task
@@ -56,8 +57,9 @@ class LiberoConfig(EnvironmentConfig):
     """`upright` as a person sees it, `opengl` as robosuite returns it, `rotated_180` as published VLAs were trained."""
     images: bool = True
     """Give the policy the two camera images."""
-    state_tokens: bool = False
-    """Give the policy privileged object poses. Declared in every result."""
+    state_tokens: StateTokens = "none"
+    """Give the policy privileged object poses, in this layout. Declared in every result. `objects_v1`: movable objects.
+    `objects_v2`: also drawers, doors, knobs and places, where the task names them."""
     facts: bool = False
     """Give the policy the privileged truth about the scene. Declared in every result."""
     wait_steps: int = 10
@@ -137,15 +139,15 @@ class LiberoConfig(EnvironmentConfig):
             cameras=CAMERAS if self.images else (),
             image_size=self.image_size,
             image_orientation=self.image_orientation,
-            state_tokens=STATE_TOKENS if self.state_tokens else "none",
+            state_tokens=self.state_tokens,
             facts=self.facts,
         )
 
     def seen_by(self, policy: Spec) -> LiberoConfig:
         """This environment, giving the images, object poses or facts that a policy of this spec needs."""
-        return replace(
-            self, images=bool(policy.cameras), state_tokens=policy.state_tokens != "none", facts=policy.facts
-        )
+        known = policy.state_tokens in get_args(StateTokens)  # else `check_compatible` will say what does not fit
+        layout = cast("StateTokens", policy.state_tokens) if known else "objects_v1"
+        return replace(self, images=bool(policy.cameras), state_tokens=layout, facts=policy.facts)
 
     @property
     def pictured_spec(self) -> Spec:
@@ -194,6 +196,7 @@ class LiberoEnvironment:
         self._stepper: Stepper = build_stepper(config.engine, config.num_threads, config.cores)
         self._scenes: dict[Task, Scene] = {}
         self._readers: dict[Task, FactReader] = {}
+        self._token_readers: dict[Task, TokenReader] = {}
         self._slots: dict[int, Slot] = {}
         self._tasks: dict[int, Task] = {}
         self._placements: dict[int, Placement] = {}
@@ -264,8 +267,8 @@ class LiberoEnvironment:
     def observe(self, slots: Sequence[int]) -> Observation:
         running = [self._slots[index] for index in slots]
         state = None
-        if self.config.state_tokens:
-            state = np.stack([self._readers[self._tasks[i]].tokens(self._slots[i].data) for i in slots])
+        if self.config.state_tokens != "none":
+            state = np.stack([self._token_readers[self._tasks[i]].read(self._slots[i].data) for i in slots])
         return Observation(
             proprio=np.stack([slot.proprio() for slot in running]).astype(np.float32),
             instructions=tuple(self._perturber.instruction(self._tasks[i], self._placements[i]) for i in slots),
@@ -310,6 +313,8 @@ class LiberoEnvironment:
             model = self.config.dynamics(set_physics(scene.model, self.config.physics))
             self._scenes[task] = replace(scene, model=model)
             self._readers[task] = FactReader(self._scenes[task])
+            if self.config.state_tokens != "none":
+                self._token_readers[task] = TokenReader(self._scenes[task], self.config.state_tokens)
         self._ended.discard(index)
         if self._tasks.get(index) == task and self._placements.get(index) == placement:
             return self._slots[index]

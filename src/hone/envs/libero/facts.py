@@ -19,10 +19,6 @@ from jaxtyping import Bool, Float64
 from hone.envs.libero.engine import Slot
 from hone.envs.libero.scene import Scene
 
-STATE_TOKENS = "objects_v1"
-NUM_TOKENS = 10
-TOKEN_DIM = 11
-
 
 @dataclass(frozen=True)
 class Pose:
@@ -231,20 +227,6 @@ class FactReader:
             part=part,
             fixture=self._thing_of_root[int(model.body_rootid[self._part[part]])],
         )
-
-    def tokens(self, data: mujoco.MjData) -> np.ndarray:
-        """Privileged state tokens `[M, 11]`, layout `objects_v1`, one row per movable object, zero-padded.
-
-        Position (3, m), rotation as the first two columns of its matrix (6), place among the task's objects of interest
-        (1 for the first, 2 for the second, 0 for the others), and 1 for a real row.
-        """
-        tokens = np.zeros((NUM_TOKENS, TOKEN_DIM), np.float32)
-        for row, name in enumerate(self._scene.objects[:NUM_TOKENS]):
-            body = self._body[name]
-            rotation = data.xmat[body].reshape(3, 3)
-            order = self._scene.of_interest.index(name) + 1 if name in self._scene.of_interest else 0
-            tokens[row] = np.concatenate([data.xpos[body], rotation[:, 0], rotation[:, 1], [order, 1.0]])
-        return tokens
 
     def _boxes(self, root: int) -> tuple[Box, ...]:
         """Bounding boxes of the collision shapes fixed to body `root`, in its frame, without what moves on a joint."""
