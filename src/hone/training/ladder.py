@@ -18,6 +18,7 @@ from hone.evaluation.progress import SILENT, Progress
 from hone.evaluation.results import EvaluationResult, paired_difference
 from hone.evaluation.run_folder import RunFolder, open_run, read_rows
 from hone.evaluation.runner import Setup
+from hone.exploration.distillation import DistillationConfig
 from hone.exploration.guidance import GuidanceConfig
 from hone.policies.learned import LearnedPolicy
 from hone.policies.pretrained import WEIGHTS_NAME
@@ -88,8 +89,15 @@ PRACTICE = ImproveConfig(
     probe_placements=2,
 )
 """The privileged state policy, whose rollouts cost no pictures."""
-LONG_PRACTICE = replace(PRACTICE, demos=15, clone=replace(PRACTICE.clone, steps=3000), train_step_cap=520)
-"""Several things after each other, from a start of about 30 %."""
+LONG_PRACTICE = replace(
+    PRACTICE,
+    demos=15,
+    network=replace(PRACTICE.network, state_tokens="objects_v2"),
+    clone=replace(PRACTICE.clone, steps=3000),
+    distillation=DistillationConfig(steps=1600, remembered=60_000),
+    train_step_cap=520,
+)
+"""Several things after each other, from a start of about 40 %. What is in a drawer, or third in a row, must be seen."""
 SEEING_PRACTICE = replace(
     PRACTICE, network=SmallPolicyConfig(follows_hints=True), clone=replace(PRACTICE.clone, steps=600)
 )
