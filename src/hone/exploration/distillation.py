@@ -98,8 +98,8 @@ def lessons(
     """What there is to learn; `None` if there is nothing. `solved`: by the reward's own account.
 
     Of plain episodes, where hints help with the task: at every look for which the guide had a hint, what the policy as
-    it is now would have done with it. Of all others that are solved: what was done, so that a task without good advice
-    is not forgotten over the others.
+    it is now would have done with it. Of others that are solved: what was done, plain ones included, so that a task
+    without good advice is not forgotten over the others; but not what was done with hints that do not help.
 
     Rollouts must have kept features, of a policy that keeps its hints apart, or observations.
     """
@@ -107,9 +107,10 @@ def lessons(
         raise HoneError("these trajectories keep no decisions; roll out with keep='features' or 'observations'.")
     parts = []
     for trajectory, good in zip(trajectories, solved, strict=True):
-        if not trajectory.request.hinted and any(trajectory.hints) and helps(trajectory.request.task):
+        hinted, helpful = trajectory.request.hinted, helps(trajectory.request.task)
+        if not hinted and helpful and any(trajectory.hints):
             parts.append(_advised(policy, trajectory))
-        elif good:
+        elif good and (helpful or not hinted):
             parts.append(_done(trajectory))
     return Lessons.join(parts) if parts else None
 

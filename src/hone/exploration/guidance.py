@@ -170,6 +170,9 @@ class GuidanceConfig:
     policy goes by itself, and what it should have heard there."""
     decay: float = 3.0
     """How fast that falls with its success."""
+    thinks_along: bool = True
+    """Whether rules are also asked in plain episodes, unheard. What the policy would have done with their hints is then
+    learned where it went without them (DAgger on oneself); otherwise only what was done and succeeded is."""
     spread: bool = True
     """Whether each hinted episode begins at a placement of its own, and not at its group's."""
     reads_memory: bool = True
@@ -204,4 +207,4 @@ def build_guidance(config: GuidanceConfig, chunk_length: int) -> Guidance | None
         hinter = LlmHinter(Client(llm), chunk_length)  # too slow and too dear to be asked where nobody hears it
         return Guidance(hinter, thinks_along=False, reads_memory=config.reads_memory)
     hinter = RuleHinter(chunk_length) if config.hinter == "rules" else RandomHinter()
-    return Guidance(hinter, reads_memory=config.reads_memory)
+    return Guidance(hinter, thinks_along=config.thinks_along, reads_memory=config.reads_memory)

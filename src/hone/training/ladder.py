@@ -38,7 +38,7 @@ EXPERT = "expert"
 PROGRESS = {"reward": "synthesized", "synthesis": SynthesisConfig(weights="fixed"), "credit": "episode"}
 CREDIT = {**PROGRESS, "credit": "milestones"}
 ADAPTIVE = {**CREDIT, "synthesis": SynthesisConfig(weights="adaptive", judge="rules")}
-GUIDED = {**ADAPTIVE, "guidance": GuidanceConfig(hinter="rules")}
+GUIDED = {**ADAPTIVE, "hinter": "rules"}
 AGENTIC = {**GUIDED, "curriculum": "learnability"}
 ARMS: dict[str, Mapping[str, Any]] = {
     "grpo_binary": {},
@@ -50,7 +50,7 @@ ARMS: dict[str, Mapping[str, Any]] = {
     "hints_alone": {**GUIDED, "grpo": GRPOConfig(epochs=0)},
     "oracle_subgoals": {**CREDIT, "synthesis": SynthesisConfig(weights="fixed", planner="goal")},
     "uniform_weights": {**CREDIT, "synthesis": SynthesisConfig(weights="uniform")},
-    "random_hints": {**ADAPTIVE, "guidance": GuidanceConfig(hinter="random")},
+    "random_hints": {**ADAPTIVE, "hinter": "random"},
     "wrong_detector": {**CREDIT, "synthesis": SynthesisConfig(weights="fixed", detector=DetectorConfig(kind="wrong"))},
     "noisy_detector": {**CREDIT, "synthesis": SynthesisConfig(weights="fixed", detector=DetectorConfig(kind="noisy"))},
     "delayed_detector": {
@@ -58,7 +58,7 @@ ARMS: dict[str, Mapping[str, Any]] = {
         "synthesis": SynthesisConfig(weights="fixed", detector=DetectorConfig(kind="delayed")),
     },
 }
-"""What each arm changes of `ImproveConfig`: the ladder, one part more on each rung, then its controls."""
+"""What each arm changes of `ImproveConfig` (`changed`): the ladder, one part more on each rung, then its controls."""
 UNTIL = {"80": 0.8, "90": 0.9}
 """Success rates whose first crossing on the curve is reported, in rollouts."""
 
@@ -94,10 +94,12 @@ LONG_PRACTICE = replace(
     demos=15,
     network=replace(PRACTICE.network, state_tokens="objects_v2"),
     clone=replace(PRACTICE.clone, steps=3000),
-    distillation=DistillationConfig(steps=1600, remembered=60_000),
+    guidance=GuidanceConfig(p_max=0.9, decay=1.0, thinks_along=False),
+    distillation=DistillationConfig(steps=3000, remembered=60_000),
     train_step_cap=520,
 )
-"""Several things after each other, from a start of about 40 %. What is in a drawer, or third in a row, must be seen."""
+"""Several things after each other, from a start of about 40 %. What is in a drawer, or third in a row, must be seen.
+What was only advised is too rough to be learned here: more is hinted, and what succeeded is learned."""
 SEEING_PRACTICE = replace(
     PRACTICE, network=SmallPolicyConfig(follows_hints=True), clone=replace(PRACTICE.clone, steps=600)
 )
@@ -143,7 +145,7 @@ def run_arm(row: Row, arm: str, seed: int, folder: Path, progress: Progress = SI
             "rollouts_until": dict.fromkeys(UNTIL),
             "env_steps": asked.env_steps,
         }
-    config = replace(config, output=folder / f"{arm}-{seed}", **ARMS[arm])
+    config = replace(changed(config, arm), output=folder / f"{arm}-{seed}")
     take_over(before, config, f"{CLONED}-{seed}")
     summary = improve(config, progress)
     curve = read_rows(RunFolder(config.output).evaluations)
@@ -161,6 +163,13 @@ def run_arm(row: Row, arm: str, seed: int, folder: Path, progress: Progress = SI
         "env_steps": summary["env_steps"],
         "faults": summary["faults"],
     }
+
+
+def changed(config: ImproveConfig, arm: str) -> ImproveConfig:
+    """A row's settings as an arm has them: who hints, if anybody does, hints as often as the row says."""
+    changes = dict(ARMS[arm])
+    hinter = changes.pop("hinter", "none")
+    return replace(config, guidance=replace(config.guidance, hinter=hinter), **changes)
 
 
 def measured_start(config: ImproveConfig, policy: LearnedPolicy, progress: Progress) -> EvaluationResult:
