@@ -113,6 +113,14 @@ def test_advice_that_does_not_help_is_not_taken_and_what_succeeds_without_it_is_
     assert len(given.heeding([])) == 6
 
 
+def test_what_succeeds_with_hints_is_no_lesson_where_they_do_not_help():
+    follower = policy()
+    asked = trajectory(follower, 1, True)
+    assert asked.request.hinted
+    assert lessons(follower, [asked], [True]) is not None
+    assert lessons(follower, [asked], [True], helps=lambda task: False) is None
+
+
 def test_the_policy_learns_to_do_it_unasked():
     follower = policy()
     given = lessons(follower, [trajectory(follower, 4, True)], [True])

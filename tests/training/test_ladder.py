@@ -14,6 +14,7 @@ from hone.envs.libero.environment import LiberoConfig
 from hone.envs.libero.suites import task
 from hone.errors import HoneError
 from hone.evaluation.progress import SILENT
+from hone.exploration.guidance import GuidanceConfig
 from hone.policies import load_policy
 from hone.policies.small import SmallPolicyConfig
 from hone.primitives.expert import Manner
@@ -21,7 +22,7 @@ from hone.training import ladder
 from hone.training.behavior_cloning import BehaviorCloningConfig
 from hone.training.expert_control import Asked, cloned_within
 from hone.training.improve import ImproveConfig
-from hone.training.ladder import Row, run_arm
+from hone.training.ladder import Row, changed, run_arm
 from hone.training.proof import Proof
 
 TINY = ImproveConfig(
@@ -100,6 +101,14 @@ def test_the_expert_acts_for_as_long_as_it_was_given(tmp_path: Path):
     again, known = cloned_within(tmp_path / "policy", [], 0, **given)  # it is there: nobody is asked
     assert known == asked
     assert all(torch.equal(a, b) for a, b in zip(policy.parameters(), again.parameters(), strict=True))
+
+
+def test_an_arm_says_who_hints_and_the_row_how_often():
+    row = replace(TINY, guidance=GuidanceConfig(p_max=0.9, thinks_along=False))
+    assert changed(row, "agentic").guidance == replace(row.guidance, hinter="rules")
+    assert changed(row, "random_hints").guidance == replace(row.guidance, hinter="random")
+    assert changed(row, "credit").guidance.hinter == "none"
+    assert changed(row, "grpo_binary") == row
 
 
 def test_an_unknown_arm_is_refused(tmp_path: Path):
