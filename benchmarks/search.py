@@ -52,7 +52,7 @@ NAME = "search"
 
 SUITES = {
     "libero_object": Start(1, (20, 25, 32, 40, 50, 64, 80)),
-    "libero_10": Start(3, (700, 1000, 1400, 2000, 2800)),
+    "libero_10": Start(8, (700, 1000, 1400, 2000, 2800, 4000), state_tokens="objects_v2"),
 }
 ARMS = ("policy", "best-of-n", "vlaps", "v-vlaps", "v-vlaps-0.2", "v-vlaps-0", "shuffled-value", "oracle-value")
 """`v-vlaps` has lambda 0.5, as does its control with shuffled values; numbers are other lambdas, 0 without rollouts."""
@@ -91,9 +91,6 @@ class Config:
     """Print the table of what is there, draw `docs/search.svg`, and run nothing."""
 
 
-ENV = LiberoConfig(physics="fast", images=False, state_tokens="objects_v1")
-
-
 def main(config: Config) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
@@ -115,6 +112,10 @@ def main(config: Config) -> None:
                         append_row(NAME, {**row, **compared(row, read_rows(RESULTS / f"{NAME}.jsonl"))})
 
 
+def environment(suite: str) -> LiberoConfig:
+    return LiberoConfig(physics="fast", images=False, state_tokens=SUITES[suite].state_tokens)
+
+
 def kind(config: Config) -> str:
     return "sampled" if config.sampled else "official"
 
@@ -130,7 +131,8 @@ def episodes(config: Config, suite: str) -> int:
 def prepared(config: Config, suite: str, seed: int) -> tuple[LearnedPolicy, Path, dict[str, Any]]:
     """The policy, its value and its library, made where they are not there yet; and how good the value is."""
     folder = config.output / f"{suite}-{seed}"
-    policy = half_trained(folder / "policy", suite, SUITES[suite], ENV, config.slots, seed)
+    env = environment(suite)
+    policy = half_trained(folder / "policy", suite, SUITES[suite], env, config.slots, seed)
     preparation = replace(config.preparation, seed=seed)
     where = folder / "value"
     if not (where / "metrics.json").exists():
@@ -138,7 +140,7 @@ def prepared(config: Config, suite: str, seed: int) -> tuple[LearnedPolicy, Path
         assert isinstance(acting, LearnedPolicy)
         acting.train_encoder = False
         acting.exploration = preparation.noise
-        with RolloutPool(ENV, acting, 0, config.slots) as pool:
+        with RolloutPool(env, acting, 0, config.slots) as pool:
             seen = pool.collect(practice_requests(suite_tasks(suite), preparation), keep="features")
         write_json(where / "metrics.json", fit(seen, config.value, preparation, where))
     metrics = read_json(where / "metrics.json")
@@ -152,20 +154,20 @@ def run_arm(config: Config, arm: str, budget: int, policy: LearnedPolicy, folder
     started = time.process_time()
     search, error = searching(config, arm, budget)
     planner = "best-of-n" if arm == "best-of-n" else "vlaps" if search.rollout_share == 1 else "vvlaps"
-    tasks = chosen_tasks(config, suite)
+    tasks, env = chosen_tasks(config, suite), environment(suite)
     practice: dict[str, Any] = {}
     if arm in TAUGHT_ARMS:
-        policy, practice = after_teaching(config, arm, search, folder, tasks)
+        policy, practice = after_teaching(config, arm, search, folder, tasks, env)
     alone = arm == "policy" or arm in TAUGHT_ARMS
     setup = Setup(tasks, "sampled" if config.sampled else "official", tuple(range(config.placements)))
-    planning = None if alone else arm_planning(arm, search, error, folder)
+    planning = None if alone else arm_planning(arm, search, error, folder, env)
     said = "" if alone else f"{arm}: {label(planner, search, error)}"
-    with RolloutPool(ENV, policy, 0, config.slots) as pool:
+    with RolloutPool(env, policy, 0, config.slots) as pool:
         result = evaluate(
             pool,
             policy,
             setup,
-            lambda s: replace(protocol_card(s, ENV, policy), planner=said),
+            lambda s: replace(protocol_card(s, env, policy), planner=said),
             planning=planning,
             hold=False,
         )
@@ -199,18 +201,18 @@ def searching(config: Config, arm: str, budget: int) -> tuple[SearchConfig, Mode
 
 
 def after_teaching(
-    config: Config, arm: str, search: SearchConfig, folder: Path, tasks: tuple[Task, ...]
+    config: Config, arm: str, search: SearchConfig, folder: Path, tasks: tuple[Task, ...], env: LiberoConfig
 ) -> tuple[LearnedPolicy, dict[str, Any]]:
     """A copy of the policy, taught by VLAPS on sampled placements, and what the practice cost."""
     policy = load_policy(str(folder.parent / "policy"))
     assert isinstance(policy, LearnedPolicy)
     policy.train_encoder = False
-    planning = SearchPlanning(search, ENV, None, MacroLibrary.load(folder / LIBRARY), keep_targets=True)
+    planning = SearchPlanning(search, env, None, MacroLibrary.load(folder / LIBRARY), keep_targets=True)
     asked = [
         replace(request, greedy=True)
         for request in practice_requests(tasks, PreparationConfig(config.practice, seed=1))
     ]
-    with RolloutPool(ENV, policy, 0, config.slots) as pool:
+    with RolloutPool(env, policy, 0, config.slots) as pool:
         found = pool.collect(asked, keep="features", planning=planning)
     teaching = TeachingConfig(visits=arm == "taught-visits")
     metrics = teach(policy, taught(found, teaching), teaching, torch_generator(0, "teach"))
@@ -219,8 +221,8 @@ def after_teaching(
     return policy, {"practice": practice, "teaching": metrics}
 
 
-def arm_planning(arm: str, search: SearchConfig, error: ModelError, folder: Path) -> SearchPlanning:
-    copies = replace(ENV, friction=error.friction, mass=error.mass)
+def arm_planning(arm: str, search: SearchConfig, error: ModelError, folder: Path, env: LiberoConfig) -> SearchPlanning:
+    copies = replace(env, friction=error.friction, mass=error.mass)
     library = MacroLibrary.load(folder / LIBRARY)
     value = None
     if arm == "shuffled-value":

@@ -14,6 +14,7 @@ from pathlib import Path
 from hone.data.demonstrations import collect_demonstrations
 from hone.data.demonstrators import demonstrator_for
 from hone.envs.libero.environment import LiberoConfig
+from hone.envs.libero.state_tokens import StateTokens
 from hone.envs.libero.suites import tasks as suite_tasks
 from hone.evaluation.run_folder import write_json
 from hone.evaluation.runner import Setup, evaluate, protocol_card
@@ -39,6 +40,8 @@ class Start:
 
     demos: int
     steps: tuple[int, ...]
+    state_tokens: StateTokens = "objects_v1"
+    """What it reads of the scene."""
 
 
 def half_trained(folder: Path, suite: str, start: Start, env: LiberoConfig, slots: int, seed: int) -> LearnedPolicy:
@@ -46,7 +49,7 @@ def half_trained(folder: Path, suite: str, start: Start, env: LiberoConfig, slot
     taken if none is good enough."""
     if folder.exists():
         return load_policy(folder)
-    network = SmallPolicyConfig(inputs="state")
+    network = SmallPolicyConfig(inputs="state", state_tokens=start.state_tokens)
     network = network.fitted_to(env.seen_by(network.spec).spec)
     stage = env.seen_by(network.spec).for_demonstrations().build(slots)
     try:
