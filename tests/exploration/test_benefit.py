@@ -24,10 +24,12 @@ def test_means_run_per_task_and_apart():
     benefit = Benefit()
     assert benefit.plain(HARD) == 0.0
     assert not benefit.helps(HARD)  # until shown
+    assert not benefit.known(EASY)
     benefit.update(
         [*ran(EASY, False, 2), *ran(HARD, True, 2), *ran(HARD, False, 2)], [True, True, True, False, False, False]
     )
     assert (benefit.plain(EASY), benefit.plain(HARD)) == (1.0, 0.0)
+    assert benefit.known(EASY)
     assert benefit.helps(HARD)
     benefit.update(ran(HARD, False, 4), [True] * 4)
     assert benefit.plain(HARD) == 0.5

@@ -241,6 +241,13 @@ def test_a_group_is_guided_whole_or_not_at_all():
     assert not any(request.hinted for request in mark_hinted(requests(8), lambda task: 0.0))
 
 
+def test_a_task_is_tried_without_hints_first():
+    marked = mark_hinted(requests(40), lambda task: 1.0, lambda task: False)
+    by_group = np.array([request.hinted for request in marked]).reshape(10, 4)
+    assert by_group.any(1).tolist() == [False] + 9 * [True]
+    assert all(request.hinted for request in mark_hinted(requests(40), lambda task: 1.0))
+
+
 def test_hinted_episodes_begin_at_placements_of_their_own():
     marked = mark_hinted(requests(400), lambda task: 0.3)
     apart = spread(marked, range(1000, 2000))

@@ -40,6 +40,10 @@ class Benefit:
         """Success without hints; 0 until it is known."""
         return self._plain.get(task.name, 0.0)
 
+    def known(self, task: Task) -> bool:
+        """Whether the task was tried without hints."""
+        return task.name in self._plain
+
     def helps(self, task: Task) -> bool:
         """Whether hinted episodes do better, as far as any were seen."""
         return self._hinted.get(task.name, 0.0) > self.plain(task)

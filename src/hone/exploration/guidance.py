@@ -48,16 +48,23 @@ def hint_probability(success: float, p_max: float = 0.5, decay: float = 3.0) -> 
     return p_max * math.exp(-decay * max(success, 0.0))
 
 
-def mark_hinted(requests: Sequence[EpisodeRequest], probability: Callable[[Task], float]) -> list[EpisodeRequest]:
+def mark_hinted(
+    requests: Sequence[EpisodeRequest],
+    probability: Callable[[Task], float],
+    known: Callable[[Task], bool] = lambda task: True,
+) -> list[EpisodeRequest]:
     """The same requests, whole groups of them `hinted`: each with the probability of its task, drawn from the seed of
-    the group's first episode."""
+    the group's first episode. The first group of a task of which it is not known how it goes without hints has none:
+    whether hints help could not be told otherwise."""
     first: dict[int, EpisodeRequest] = {}
     for request in requests:
         first.setdefault(request.group, request)
-    guided = {
-        group: numpy_generator(request.seed, "hinted").random() < probability(request.task)
-        for group, request in first.items()
-    }
+    guided, asked = {}, set[Task]()
+    for group, request in first.items():
+        unknown = not known(request.task) and request.task not in asked
+        asked.add(request.task)
+        drawn = numpy_generator(request.seed, "hinted").random() < probability(request.task)
+        guided[group] = drawn and not unknown
     return [replace(request, hinted=guided[request.group]) for request in requests]
 
 

@@ -347,7 +347,9 @@ def _train(
             policy.exploration = curriculum.widening * config.exploration_at(iteration - 1, policy.head.practice)
             requests = training_requests(config, curriculum.groups(config.groups), iteration)
             if guidance is not None:
-                requests = mark_hinted(requests, lambda task: config.guidance.probability(benefit.plain(task)))
+                requests = mark_hinted(
+                    requests, lambda task: config.guidance.probability(benefit.plain(task)), benefit.known
+                )
                 if config.guidance.spread:
                     requests = spread(requests, TRAINING_SEEDS)
             plain, by_search = config.teacher.divided(requests, config.group_size)
