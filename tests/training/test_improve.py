@@ -192,7 +192,7 @@ def test_a_hinter_whose_server_dies_costs_the_run_its_hints_and_nothing_else(who
         )
         assert summary["cost"]["training"]["judge_calls"] == len(stub.requests) == 3 + 2
     assert caplog.text.count("the run goes on without hints") == 1
-    assert [row["hinted_episodes"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == [4, 0]
+    assert [row["hinted_episodes"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")] == [2, 0]
 
 
 def test_a_critic_that_sees_only_pictures_is_a_reward(tmp_path):
