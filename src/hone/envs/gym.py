@@ -255,9 +255,10 @@ def observation_space(config: LiberoConfig, keys: str) -> gymnasium.Space[Any]:
     if keys == "lerobot":
         pixels: dict[str, gymnasium.Space[Any]] = {LEROBOT_CAMERAS[name]: image for name in config.spec.cameras}
         return spaces.Dict({"agent_pos": proprio, **({"pixels": spaces.Dict(pixels)} if pixels else {})})
-    tokens = {} if config.state_tokens == "none" else {"state": TOKEN_SHAPES[config.state_tokens]}
-    states = {name: spaces.Box(-10.0, 10.0, shape, np.float32) for name, shape in tokens.items()}
-    return spaces.Dict({"proprio": proprio, **{name: image for name in config.spec.cameras}, **states})
+    shown: dict[str, gymnasium.Space[Any]] = {"proprio": proprio, **{name: image for name in config.spec.cameras}}
+    if config.state_tokens != "none":
+        shown["state"] = spaces.Box(-10.0, 10.0, TOKEN_SHAPES[config.state_tokens], np.float32)
+    return spaces.Dict(shown)
 
 
 def as_arrays(observation: Observation, config: LiberoConfig, keys: str) -> Arrays:

@@ -123,7 +123,6 @@ class Reached:
     value: float = 0.0
     snapshot: Any = None
     features: Features | None = None
-    observation: Observation | None = None
 
 
 @dataclass(frozen=True)
@@ -385,7 +384,8 @@ class TreeSearch:
                 features = Features.cat([_looked(here[i]) for i in going])
                 drawn, _ = self._policy.propose(features, None, 1, [generators[i] for i in going] if noise else None)
             chosen = drawn.select(torch.zeros(len(going), dtype=torch.long))
-            found = self._advance(rows[going], [slots[i] for i in going], chosen.chunk.numpy().astype(np.float32))
+            chunks = chosen.chunk.numpy().astype(np.float32)
+            found = self._advance(rows[going], [slots[i] for i in going], chunks, keep=not noise)
             on = []
             for k, i in enumerate(going):
                 here[i], taken[i] = found[k], taken[i] + found[k].steps
@@ -414,8 +414,10 @@ class TreeSearch:
             for i in range(len(starts))
         ]
 
-    def _advance(self, rows: np.ndarray, slots: Sequence[int], chunks: Float32[np.ndarray, "n H 7"]) -> list[Reached]:
-        """Execute chunks in these copies, and look at what is not over."""
+    def _advance(
+        self, rows: np.ndarray, slots: Sequence[int], chunks: Float32[np.ndarray, "n H 7"], keep: bool = True
+    ) -> list[Reached]:
+        """Execute chunks in these copies, and look at what is not over. Snapshots are taken only to `keep` them."""
         result = self._copies.step(slots, chunks, stop_at_success=True)
         for row, count in zip(rows, result.steps, strict=True):
             self._episodes[int(row)].steps += int(count)
@@ -429,15 +431,10 @@ class TreeSearch:
             features, observation = self._look(here, rows[going])
             valued = self._planning.value
             values = np.zeros(len(going)) if valued is None else valued.of(features, observation)
-            for k, (i, snapshot) in enumerate(zip(going, self._copies.snapshot(here), strict=True)):
-                one = slice(k, k + 1)
-                reached[i] = replace(
-                    reached[i],
-                    value=float(values[k]),
-                    snapshot=snapshot,
-                    features=features[one],
-                    observation=observation.rows(one),
-                )
+            snapshots = self._copies.snapshot(here) if keep else [None] * len(here)
+            for k, (i, snapshot) in enumerate(zip(going, snapshots, strict=True)):
+                one = features[k : k + 1]
+                reached[i] = replace(reached[i], value=float(values[k]), snapshot=snapshot, features=one)
         return reached
 
     @torch.no_grad()

@@ -82,7 +82,7 @@ def object_features(tokens: Float[Tensor, "B M D"], eef_pos: Float[Tensor, "B 3"
     none). Rows of the same place, as the drawers of a cabinet have, count by their mean. For the others: their mean
     position, the same relative to the end effector, and whether there are any (7).
     """
-    places = dict(OBJECT_LAYOUTS.values())[tokens.shape[-1]]
+    (places,) = (places for width, places in OBJECT_LAYOUTS.values() if width == tokens.shape[-1])
     order = tokens[..., 9].round()
     present = tokens[..., 10] > 0.5
     shown = torch.cat([tokens[..., :9], tokens[..., 11:]], dim=-1)

@@ -99,7 +99,7 @@ LONG_PRACTICE = replace(
     train_step_cap=520,
 )
 """Several things after each other, from a start of about 40 %. What is in a drawer, or third in a row, must be seen.
-What was only advised is too rough to be learned here: more is hinted, and what succeeded is learned."""
+More is hinted than on short tasks, and only what succeeded is learned (docs/algorithms/exploration.md)."""
 SEEING_PRACTICE = replace(
     PRACTICE, network=SmallPolicyConfig(follows_hints=True), clone=replace(PRACTICE.clone, steps=600)
 )
