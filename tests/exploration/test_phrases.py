@@ -11,6 +11,7 @@ from hone.exploration.phrases import (
     VOCABULARY,
     actions_of,
     check_phrase,
+    fingers_of,
     phrase_of,
     random_phrase,
     relabel,
@@ -95,3 +96,17 @@ def test_what_is_no_phrase_is_refused(phrase, message):
 def test_an_empty_window_has_no_phrase():
     with pytest.raises(HoneError, match="empty window"):
         phrase_of(np.zeros((0, 7)))
+
+
+@pytest.mark.parametrize(
+    ("clause", "fingers"),
+    [
+        ("open the gripper", [1.0, -1.0, -1.0, -1.0]),
+        ("close the gripper", [-1.0, 1.0, 1.0, 1.0]),
+        ("keep the gripper open", [-1.0] * 4),
+        ("keep the gripper closed", [1.0] * 4),
+    ],
+)
+def test_fingers_do_as_they_are_told_at_once(clause: str, fingers: list[float]):
+    assert fingers_of(f"raise, {clause}", 4).tolist() == fingers
+    assert fingers_of(f"raise, {clause}", 1).tolist() == fingers[-1:]

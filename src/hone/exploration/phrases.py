@@ -141,9 +141,12 @@ def actions_of(phrase: str, steps: int) -> Float[np.ndarray, "n 7"]:
 
 def fingers_of(phrase: str, steps: int) -> Float[np.ndarray, " n"]:
     """What the fingers are commanded while the phrase holds. Where they are to open or close now, all but the first
-    step does: half-way open fingers that just let go would look like fingers that hold something, and who has no memory
-    could not tell whether to let go or to leave."""
+    step does (and a single step does): half-way open fingers that just let go would look like fingers that hold
+    something, and who has no memory could not tell whether to let go or to leave."""
     clauses = phrase.split(SEPARATOR)
     was_closed = OPEN_NOW in clauses or KEEP_CLOSED in clauses
     closed = CLOSE_NOW in clauses or KEEP_CLOSED in clauses
-    return np.where(np.arange(steps) < 1, was_closed, closed) * 2.0 - 1.0
+    fingers = np.full(steps, 1.0 if closed else -1.0)
+    if steps > 1:
+        fingers[0] = 1.0 if was_closed else -1.0
+    return fingers
